@@ -1,0 +1,107 @@
+"""The verdict and the links of its chain, as the JSON contract has them (``qtrace.explain/1``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qtrace.model.ids import ObjectId, Tgid, Tid
+from qtrace.model.kinds import Certainty, PatternId, Role, VerdictKind, WaitKind
+from qtrace.model.snapshot import Frame
+
+EXPLAIN_SCHEMA = "qtrace.explain/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A thread that could end a wait."""
+
+    pid: Tgid
+    tid: Tid | None
+    """None where only the process is known, or where it is dead."""
+    certainty: Certainty
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamedObject:
+    """What is waited on, in words."""
+
+    kind: str
+    object_id: ObjectId
+    label: str
+    """As a person would say it: "queue pipe", "queue's read lock", "child Process-1"."""
+    bytes: int | None = None
+    capacity: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A blocked thread, what it waits on, and who could end that."""
+
+    pid: Tgid
+    tid: Tid
+    process: str
+    thread: str
+    role: Role
+    kind: WaitKind
+    since_ns: int | None
+    call_name: str
+    call_text: str
+    target: NamedObject | None
+    providers: tuple[Provider, ...] = ()
+    python: tuple[Frame, ...] = ()
+    """Innermost first; empty if not Python."""
+    unfinished: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LiveThread:
+    """A thread that can go on, and why."""
+
+    pid: Tgid
+    tid: Tid
+    process: str
+    thread: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the program that advice speaks of."""
+
+    file: str
+    line: int
+    function: str
+    source: str
+    note: str
+    """What it does in the hang: "waits for the child", "still has 61,500 bytes to send"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer: what holds the program up, how sure that is, and what to change."""
+
+    kind: VerdictKind
+    certainty: Certainty
+    headline: str
+    """One sentence with names, not numbers."""
+    pattern: PatternId | None = None
+    advice: str | None = None
+    chain: tuple[Wait, ...] = ()
+    """From the thread that the user sees hanging to the root; each one's next is among its providers."""
+    cycle: bool = False
+    """Whether the last of the chain waits for one in the chain."""
+    waits: tuple[Wait, ...] = ()
+    live: tuple[LiveThread, ...] = ()
+    unseen: tuple[tuple[Tgid, str], ...] = ()
+    assumptions: tuple[str, ...] = ()
+    """What `likely` rests on, a sentence each."""
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    lines: tuple[Line, ...] = ()
+    """The lines to change, the first the most important."""
+    stuck_tids: frozenset[Tid] = frozenset()
+    at_ns: int = 0
+    """The moment, CLOCK_MONOTONIC."""
+    start_ns: int | None = None
+    """The recording's beginning, to print times as seconds since; None for a live look."""

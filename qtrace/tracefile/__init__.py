@@ -1,0 +1,1 @@
+"""The recording on disk: one SQLite file, its schema, its writer and its reader."""
