@@ -26,6 +26,11 @@ class Frame:
     """The line's text, stripped; empty if the file could not be read."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Local names to py-spy's text of the value, such as ``<Thread at 0x7f...>`` or ``65592``."""
+    around: tuple[str, ...] = ()
+    """Heads of the statements around the line within its function, innermost first, as
+    `qtrace.model.around.heads_around` gives them: ``with lock``, ``while True``, ``try``.
+    Says which locks a thread holds and whether it goes round in a loop. Only needed for the
+    program's own files, not for the standard library's."""
 
 
 @dataclass(frozen=True, slots=True)
