@@ -1,0 +1,1 @@
+"""Verdicts and tables as text, JSON and pages."""
