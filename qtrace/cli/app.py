@@ -1,0 +1,62 @@
+"""The `qtrace` command: it finds the verb, imports that verb's module only, and runs it.
+
+Drawing `--help` and starting a verb must not wait for pandas, Plotly or rich: verbs are registered
+by the names of their modules, and a verb's module is imported when its name is typed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+
+import typer
+
+from qtrace.errors import QtraceError
+
+VERBS: dict[str, str] = {
+    "record": "record",
+    "explain": "explain",
+    "report": "report",
+    "summary": "summary",
+    "diff": "diff",
+    "export": "export",
+    "import": "import_log",
+    "schema": "schema",
+    "doctor": "doctor",
+}
+"""Verb to the module in `qtrace.cli` whose function of the module's name is the command."""
+
+
+def build_app(argv: list[str]) -> typer.Typer:
+    """Return the application with the verb that `argv` names, or with all of them for the help."""
+    app = typer.Typer(
+        name="qtrace",
+        help="Who waits for whom, and why: trace and explain Python multiprocessing on Linux.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_show_locals=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(lambda: None)
+    named = next((word for word in argv if not word.startswith("-")), None)
+    for verb, module_name in VERBS.items():
+        if named in VERBS and verb != named:
+            continue
+        if importlib.util.find_spec(f"qtrace.cli.{module_name}") is None:
+            continue
+        module = importlib.import_module(f"qtrace.cli.{module_name}")
+        settings = getattr(module, "CONTEXT_SETTINGS", None)
+        app.command(verb, context_settings=settings)(getattr(module, module_name))
+    return app
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit status."""
+    try:
+        build_app(sys.argv[1:])()
+    except QtraceError as error:
+        print(f"qtrace: {error.message}", file=sys.stderr)
+        if error.help_text:
+            print(error.help_text, file=sys.stderr)
+        sys.exit(error.exit_code)
