@@ -84,6 +84,8 @@ class Thread:
     """Whether call, CPU time or switches changed between the two looks; None: one look only."""
     stack: tuple[Frame, ...] = ()
     start_ns: int | None = None
+    owns_gil: bool | None = None
+    """Whether it holds its interpreter's lock, as py-spy reports it; None: unknown."""
 
     @property
     def is_main(self) -> bool:
