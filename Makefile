@@ -1,0 +1,59 @@
+# qtrace: what a newcomer and a developer type. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ZOO ?= tests/programs/hangs
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint check zoo bench fuzz screenshots queue-cpython wheel-check clean
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+$(BIN)/qtrace: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/tests-installed: $(BIN)/qtrace
+	$(BIN)/python -m pip install --quiet --editable '.[test,parquet]'
+	@touch $@
+
+install: $(BIN)/qtrace ## make .venv and install qtrace into it
+
+demo: $(BIN)/qtrace ## record the first example, explain it, draw its report
+	@mkdir -p reports
+	$(BIN)/qtrace record -f -o reports/join_before_get.qtrace examples/join_before_get.py; test $$? -eq 124
+	$(BIN)/qtrace explain reports/join_before_get.qtrace; test $$? -eq 1
+	$(BIN)/qtrace report reports/join_before_get.qtrace -o reports/join_before_get.html
+
+test: $(VENV)/tests-installed lint wheel-check ## install what tests need, lint, and run every test
+	bash scripts/install_test_packages.sh
+	$(BIN)/python -m pytest -q -rs
+
+lint: $(VENV)/tests-installed ## ruff and mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+wheel-check: $(VENV)/tests-installed ## build the wheel and run it in a clean environment
+	bash scripts/check_wheel.sh
+
+queue-cpython: $(VENV)/tests-installed ## CPython's own queue tests on qtrace.queue, for every interpreter found
+	$(BIN)/python -m pytest -q tests/queue -k cpython
+
+zoo: $(VENV)/tests-installed ## judge qtrace on programs that hang, or only look so (ZOO=folder); writes reports/zoo.md
+	$(BIN)/python scripts/zoo.py $(ZOO)
+
+bench: $(VENV)/tests-installed ## the benchmarks; writes reports/bench.md and .json
+	$(BIN)/python -m benchmarks.bench
+
+fuzz: $(VENV)/tests-installed ## damaged recordings, 10,000 cases
+	QTRACE_FUZZ=10000 $(BIN)/python -m pytest -q tests/tracefile -k fuzz
+
+screenshots: $(VENV)/tests-installed ## pictures of the reports, for the gallery
+	$(BIN)/python scripts/screenshots.py
+
+clean: ## remove what the other targets made, but for recordings and reports
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that tests use, where that is permitted; else names what is missing:
+# those tests are skipped with that reason, and every other test runs.
+set -u
+declare -A package=([strace]=strace [chromium]=chromium [chromedriver]=chromium-driver [gcc]=gcc)
+missing=()
+for program in "${!package[@]}"; do
+    command -v "$program" >/dev/null || missing+=("${package[$program]}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" libc6-dev >/dev/null && exit 0
+fi
+echo "Not installed: ${missing[*]}. Their tests are skipped; to run them: sudo apt-get install ${missing[*]}" >&2
+exit 0
