@@ -1,0 +1,222 @@
+"""The bytes on the pipe: `multiprocessing.connection`'s message format, both directions.
+
+A message is a header and a body. The header is a signed 32-bit big-endian length;
+for a body above 0x7fffffff bytes it is -1 followed by an unsigned 64-bit length.
+How the bytes are cut into writes is part of the format, because it decides when a
+pipe is full: header and body in one write up to 16,384 bytes of body, else one
+write each.
+
+A standard Connection reads what `MessageWriter` writes, and the other way round.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import struct
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
+
+    Buffer = bytes | bytearray | memoryview
+
+__all__ = ["MAX_JOINED_BYTES", "MessageReader", "MessageWriter", "header_of", "pieces_of", "writes_of"]
+
+MAX_SHORT_BYTES = 0x7FFFFFFF
+# Bodies up to here share a write with their header, as in Connection since 3.4.
+MAX_JOINED_BYTES = 16384
+LONG_MARK = struct.pack("!i", -1)
+SHORT_HEADER_BYTES = 4
+LONG_HEADER_BYTES = 12
+
+_pack_short = struct.Struct("!i").pack
+_unpack_short = struct.Struct("!i").unpack
+_pack_long = struct.Struct("!Q").pack
+_unpack_long = struct.Struct("!Q").unpack
+
+# From this size on, a body is read into one buffer of its own. A pipe gives at most
+# what it holds, so a large body comes in chunks, and each os.read() of "the rest"
+# would allocate the whole rest anew.
+_READ_INTO_BYTES = 32768
+
+
+def header_of(size: int) -> bytes:
+    """Return the header of a body of `size` bytes: 4 bytes, or 12 above 2 GiB - 1."""
+    if size > MAX_SHORT_BYTES:
+        return LONG_MARK + _pack_long(size)
+    return _pack_short(size)
+
+
+def pieces_of(payload: Buffer) -> list[Buffer]:
+    """Return one message as the buffers that go to the pipe with one write each."""
+    size = len(payload)
+    if size > MAX_SHORT_BYTES:
+        return [LONG_MARK, _pack_long(size), payload]
+    if size > MAX_JOINED_BYTES:
+        return [_pack_short(size), payload]
+    return [_pack_short(size) + payload]
+
+
+def writes_of(payloads: Sequence[Buffer]) -> list[Buffer]:
+    """Return several messages as writes: the same bytes in the same order, in fewer calls.
+
+    Neighbouring small messages share a write as long as it stays no longer than the
+    longest single write of a small message, so that a reader never has to wait for
+    more bytes in one go than before.
+    """
+    if len(payloads) == 1:
+        return pieces_of(payloads[0])
+    writes: list[Buffer] = []
+    joined: list[Buffer] = []
+    joined_bytes = 0
+    for payload in payloads:
+        size = len(payload)
+        if joined and joined_bytes + size > MAX_JOINED_BYTES:
+            writes.append(b"".join(joined))
+            joined = []
+            joined_bytes = 0
+        if size > MAX_JOINED_BYTES:
+            writes.extend(pieces_of(payload))
+            continue
+        joined += (_pack_short(size), payload)
+        joined_bytes += size + SHORT_HEADER_BYTES
+    if joined:
+        writes.append(b"".join(joined))
+    return writes
+
+
+class MessageWriter:
+    """Writes messages to the write end of a pipe. Callers hold the queue's write lock."""
+
+    __slots__ = ("_connection", "_write")
+
+    def __init__(self, connection: Connection, write: Callable[[int, Buffer], int] = os.write) -> None:
+        self._connection = connection
+        self._write = write
+
+    def send_bytes(self, payload: Buffer) -> None:
+        """Write one message, blocking until the pipe has taken all of it."""
+        handle = self._connection.fileno()
+        for piece in pieces_of(payload):
+            self._send(handle, piece)
+
+    def send_messages(self, payloads: Sequence[Buffer]) -> None:
+        """Write messages in order, neighbouring small ones in one write."""
+        handle = self._connection.fileno()
+        for piece in writes_of(payloads):
+            self._send(handle, piece)
+
+    def _send(self, handle: int, piece: Buffer) -> None:
+        remaining = len(piece)
+        written = self._write(handle, piece)
+        while written != remaining:
+            # A signal can cut a blocking write short after part of it went through (pipe(7)).
+            remaining -= written
+            piece = memoryview(piece)[written:]
+            written = self._write(handle, piece)
+
+
+class MessageReader:
+    """Reads messages from the read end of a pipe. Callers hold the queue's read lock.
+
+    Never reads beyond the message: another process may hold the lock next.
+    """
+
+    __slots__ = ("_connection", "_file", "_read")
+
+    def __init__(self, connection: Connection, read: Callable[[int, int], bytes] = os.read) -> None:
+        self._connection = connection
+        self._read = read
+        self._file: io.FileIO | None = None
+
+    def recv_bytes(self) -> Buffer:
+        """Return the next body, waiting for it.
+
+        Raises:
+            EOFError: every write end is closed and no message is left.
+            OSError: every write end is closed in the middle of a message.
+        """
+        handle = self._connection.fileno()
+        header = self._read(handle, SHORT_HEADER_BYTES)
+        if len(header) != SHORT_HEADER_BYTES:
+            header = bytes(self._recv(handle, SHORT_HEADER_BYTES, header))
+        size = _unpack_short(header)[0]
+        if size == -1:
+            size = _unpack_long(self._recv(handle, 8))[0]
+        if size >= _READ_INTO_BYTES:
+            return self._recv_large(handle, size)
+        body = self._read(handle, size)
+        if len(body) == size:
+            return body
+        return self._recv(handle, size, body)
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Return whether bytes (or end of file) arrive within `timeout` seconds; None waits for ever."""
+        return readable_within(self._connection.fileno(), timeout)
+
+    def _recv(self, handle: int, size: int, chunk: bytes | None = None) -> Buffer:
+        # `chunk` is what a first read already gave; an empty one is end of file.
+        body = bytearray()
+        remaining = size
+        while True:
+            if chunk is not None:
+                if not chunk:
+                    raise end_of_file(at_start=remaining == size)
+                body += chunk
+                remaining -= len(chunk)
+            if remaining == 0:
+                return body
+            chunk = self._read(handle, remaining)
+
+    def _recv_large(self, handle: int, size: int) -> Buffer:
+        body = bytearray(size)
+        read_into = self._file_of(handle).readinto
+        remaining = size
+        with memoryview(body) as view:
+            while remaining > 0:
+                count = read_into(view[size - remaining :])
+                if not count:
+                    raise end_of_file(at_start=remaining == size)
+                remaining -= count
+        return body
+
+    def _file_of(self, handle: int) -> io.FileIO:
+        # FileIO.readinto is read(2) into memory we own; os.readv would be another call to a tracer.
+        opened = self._file
+        if opened is None or opened.fileno() != handle:
+            opened = self._file = io.FileIO(handle, "rb", closefd=False)
+        return opened
+
+
+def end_of_file(*, at_start: bool) -> Exception:
+    """Return what Connection raises at end of file: EOFError between messages, else OSError."""
+    return EOFError() if at_start else OSError("got end of file during message")
+
+
+def readable_within(handle: int, timeout: float | None) -> bool:
+    """Return whether `handle` becomes readable (or hung up) within `timeout` seconds."""
+    return _ready_within(handle, select.POLLIN, timeout)
+
+
+def writable_within(handle: int, timeout: float | None) -> bool:
+    """Return whether `handle` takes at least one page (or has lost its readers) within `timeout` seconds."""
+    return _ready_within(handle, select.POLLOUT, timeout)
+
+
+def _ready_within(handle: int, events: int, timeout: float | None) -> bool:
+    # A new poll object each time: one cannot be polled by two threads at once.
+    poller = select.poll()
+    poller.register(handle, events)
+    if timeout is None:
+        return bool(poller.poll())
+    # Rounded up, or the last part of a millisecond would be spent spinning.
+    milliseconds = -int(-timeout * 1000 // 1) if timeout > 0 else 0
+    return bool(poller.poll(min(milliseconds, 0x7FFFFFFF)))
+
+
+if sys.platform == "win32":  # pragma: no cover
+    raise ImportError("qtrace.queue works on pipes of POSIX systems only")
