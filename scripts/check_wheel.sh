@@ -4,7 +4,7 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+trap 'rm -rf "$folder" "$root/build"' EXIT
 "$root/.venv/bin/python" -m pip wheel --quiet --no-deps --wheel-dir "$folder" "$root"
 "$root/.venv/bin/python" -m venv --system-site-packages "$folder/venv"
 # The dependencies are those of .venv, by a path file: only the wheel itself is installed anew.
