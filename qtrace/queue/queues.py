@@ -152,7 +152,7 @@ class Queue:
         self._joincancelled = False
         self._closed = False
         self._close: Any = None
-        self._clock = FeederClock()
+        self._clock = FeederClock() if self._robust is None else self._robust.feeder_clock()
         self._send_bytes: Callable[[Buffer], None]
         self._recv_bytes: Callable[[], Buffer]
         self._wire_ends()
