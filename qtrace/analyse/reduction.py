@@ -78,10 +78,7 @@ def _holds(need: Need, live: Collection[Tid], came_true: set[int], seen: dict[in
         return True
     if key in seen:
         return seen[key]
-    found = (
-        _holds(part, live, came_true, seen) if isinstance(part, Need) else part in live
-        for part in need.parts
-    )
+    found = (_holds(part, live, came_true, seen) if isinstance(part, Need) else part in live for part in need.parts)
     true = all(found) if need.all_of else any(found)
     seen[key] = true
     if true:

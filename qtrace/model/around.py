@@ -67,8 +67,6 @@ def _head(stripped: str) -> str:
             depth += 1
         elif letter in ")]}":
             depth -= 1
-        elif letter == ":" and depth == 0:
-            return stripped[:position].rstrip()
-        elif letter == "#":
+        elif (letter == ":" and depth == 0) or letter == "#":
             return stripped[:position].rstrip()
     return stripped

@@ -73,8 +73,8 @@ TABLES: tuple[TableSchema, ...] = (
         "stacks",
         "a Python stack, innermost frame first, as JSON of qtrace.model.snapshot.Frame; reason: long-wait or hang; "
         "start_ns is the entry of the call it was taken in",
-        "CREATE TABLE stacks (stack_id INTEGER PRIMARY KEY, pid INTEGER, tid INTEGER, time_ns INTEGER, start_ns INTEGER,"
-        " reason TEXT, thread_name TEXT, frames TEXT)",
+        "CREATE TABLE stacks (stack_id INTEGER PRIMARY KEY, pid INTEGER, tid INTEGER, time_ns INTEGER,"
+        " start_ns INTEGER, reason TEXT, thread_name TEXT, frames TEXT)",
     ),
     TableSchema(
         "snapshots",

@@ -1,0 +1,160 @@
+"""The chain: from the thread that the user sees hanging, link by link, to the root of the trouble.
+
+Among what is stuck, a wait that nobody can end is a root (orphaned), and so is a circle (deadlock).
+Several often can be reached from one thread; the chain goes to the one that costs least, where an
+exact edge is cheap, and an edge to somebody who merely shares the memory is dear. Each link's next
+is among its providers.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from qtrace.analyse.graph import Node, Standing, WaitGraph
+from qtrace.analyse.providers import Edge
+from qtrace.model.ids import Tgid, Tid
+from qtrace.model.kinds import VerdictKind, WaitKind
+
+_ORPHAN_COST = 3
+"""A root that nobody can end has to be about as near as a circle of exact links."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The links in order, and whether the last one waits for one of them."""
+
+    nodes: tuple[Node, ...]
+    cycle: bool
+    back_to: int | None = None
+    """Index of the link that the last one waits for."""
+
+    @property
+    def kind(self) -> VerdictKind:
+        """What a chain of this form is called."""
+        return VerdictKind.DEADLOCK if self.cycle else VerdictKind.ORPHANED
+
+
+def part_of(graph: WaitGraph, members: Collection[Tid]) -> list[frozenset[Tid]]:
+    """Return the independent parts of what is stuck: sets without an edge between them."""
+    neighbours: dict[Tid, set[Tid]] = {tid: set() for tid in members}
+    for tid in members:
+        for edge in graph.nodes[tid].edges:
+            if edge.tid is not None and edge.tid in neighbours:
+                neighbours[tid].add(edge.tid)
+                neighbours[edge.tid].add(tid)
+    parts: list[frozenset[Tid]] = []
+    left = set(members)
+    while left:
+        todo = [left.pop()]
+        part = set(todo)
+        while todo:
+            fresh = neighbours[todo.pop()] & left
+            left -= fresh
+            part |= fresh
+            todo += fresh
+        parts.append(frozenset(part))
+    return parts
+
+
+def depth_of(graph: WaitGraph, pid: Tgid) -> int:
+    """Return how far a process is from the root: 0 for the root, more for its descendants."""
+    if pid == graph.scene.snapshot.root_pid:
+        return 0
+    for depth, ancestor in enumerate(graph.scene.ancestors(pid), 1):
+        if ancestor == graph.scene.snapshot.root_pid:
+            return depth
+    return 1_000
+
+
+def start_of(graph: WaitGraph, part: Collection[Tid]) -> Tid:
+    """Return the thread of a part that the user sees hanging: the topmost, main threads first."""
+
+    def rank(tid: Tid) -> tuple[bool, int, bool, int, Tid]:
+        actor = graph.nodes[tid].actor
+        helper = actor.helper is not None and not actor.is_program
+        return helper, depth_of(graph, actor.pid), not actor.thread.is_main, -_joins(graph, tid), tid
+
+    return min(part, key=rank)
+
+
+def _joins(graph: WaitGraph, tid: Tid) -> int:
+    return int(graph.nodes[tid].kind in (WaitKind.THREAD_JOIN, WaitKind.CHILD_EXIT))
+
+
+def follow(graph: WaitGraph, start: Tid, members: Collection[Tid]) -> Chain:
+    """Return the cheapest way from a stuck thread to a root, or round a circle."""
+    best: tuple[int, int, Chain] | None = None
+    settled: dict[Tid, tuple[Tid, ...]] = {}
+    queue: list[tuple[int, int, Tid, tuple[Tid, ...]]] = [(0, 0, start, (start,))]
+    while queue:
+        cost, _, tid, path = heapq.heappop(queue)
+        if best is not None and cost >= best[0]:
+            break
+        if tid in settled:
+            continue
+        settled[tid] = path
+        edges = _within(graph.nodes[tid], members)
+        if not edges:
+            chain = Chain(tuple(graph.nodes[t] for t in path), cycle=False)
+            best = _cheaper(best, (cost + _ORPHAN_COST, len(path), chain))
+        for edge in edges:
+            assert edge.tid is not None
+            if best is not None and cost + edge.cost > best[0]:
+                break  # sorted by cost: the others are dearer still
+            if edge.tid in path:
+                back = path.index(edge.tid)
+                chain = Chain(tuple(graph.nodes[t] for t in path), True, back)
+                best = _cheaper(best, (cost + edge.cost, len(path), chain))
+            elif edge.tid not in settled:
+                step = (cost + edge.cost, len(path) + 1, edge.tid, (*path, edge.tid))
+                heapq.heappush(queue, step)
+    assert best is not None, "every walk over a finite graph ends or comes back"
+    return best[2]
+
+
+def _cheaper(best: tuple[int, int, Chain] | None, other: tuple[int, int, Chain]) -> tuple[int, int, Chain]:
+    if best is None or other[:2] < best[:2]:
+        return other
+    return best
+
+
+def _within(node: Node, members: Collection[Tid]) -> list[Edge]:
+    return [edge for edge in node.edges if edge.tid is not None and edge.tid in members]
+
+
+def follow_live(graph: WaitGraph, start: Tid) -> tuple[Node, ...]:
+    """Return the way from a thread that is not stuck to what keeps it alive.
+
+    The nearest by the naturalness of the edges; the program's own threads before helpers.
+    """
+    settled: set[Tid] = set()
+    queue: list[tuple[int, int, Tid, tuple[Tid, ...]]] = [(0, 0, start, (start,))]
+    best: tuple[int, tuple[Tid, ...]] | None = None
+    while queue:
+        cost, _, tid, path = heapq.heappop(queue)
+        if tid in settled:
+            continue
+        settled.add(tid)
+        node = graph.nodes[tid]
+        if not node.blocked:
+            total = cost + _LIVE_COST[node.standing]
+            if best is None or total < best[0]:
+                best = (total, path)
+            continue
+        for edge in node.edges:
+            if edge.tid is not None and edge.tid in graph.nodes and edge.tid not in settled:
+                heapq.heappush(queue, (cost + edge.cost, len(path) + 1, edge.tid, (*path, edge.tid)))
+    if best is None:
+        return (graph.nodes[start],)
+    return tuple(graph.nodes[tid] for tid in best[1])
+
+
+_LIVE_COST = {
+    Standing.RUNNING: 0,
+    Standing.TIMED: 0,
+    Standing.EXTERNAL: 1,
+    Standing.UNSEEN: 1,
+    Standing.BLOCKED: 0,
+}

@@ -1,0 +1,324 @@
+"""The wait-for graph of a moment: every thread, what it waits for, who could end that, who is live.
+
+One graph serves the live look and the recording. It is reduced twice, strictly and with what is
+known about programs (see `providers`), and a third time with the clock taken away from threads
+that go round in polls, to find those that move and can never get on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from qtrace.analyse.activity import Doing
+from qtrace.analyse.providers import (
+    EXACT,
+    IDLE,
+    Edge,
+    Event,
+    Groups,
+    edges_to,
+    resolve,
+)
+from qtrace.analyse.reduction import ALWAYS, Need, all_of, any_of, live_threads
+from qtrace.analyse.scene import Actor, Scene
+from qtrace.model.ids import ObjectId, Tgid, Tid
+from qtrace.model.kinds import Certainty, Role, WaitKind
+from qtrace.model.snapshot import Want
+
+_FAULT_SIGNALS = {4, 5, 6, 7, 8, 11}
+_SIGINT, _SIGPIPE, _SIGCHLD, _SIGXFSZ, _SIGWINCH = 2, 13, 17, 25, 28
+_LIBC_SIGNALS = {32, 33, 34}
+"""Real-time signals that the C library keeps for itself (cancellation, setxid)."""
+_NOT_A_WAY_OUT = (
+    _FAULT_SIGNALS
+    | _LIBC_SIGNALS
+    | {
+        _SIGINT,
+        _SIGPIPE,
+        _SIGCHLD,
+        _SIGXFSZ,
+        _SIGWINCH,
+    }
+)
+"""Caught signals that are no sign of a program that waits for one: Python catches SIGINT itself."""
+
+
+class Standing(StrEnum):
+    """How a thread stands, before anybody is woken."""
+
+    BLOCKED = "blocked"
+    RUNNING = "running"
+    TIMED = "timed"
+    EXTERNAL = "external"
+    UNSEEN = "unseen"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A thread in the graph."""
+
+    actor: Actor
+    standing: Standing
+    why: str
+    """Why it can go on by itself; empty if blocked."""
+    kind: WaitKind
+    events: tuple[Event, ...]
+    edges: tuple[Edge, ...]
+    full: Need
+    strict: Need
+    untimed: Need
+    """What it would need if no timeout ever came."""
+    in_call: bool = True
+
+    @property
+    def tid(self) -> Tid:
+        """The thread."""
+        return self.actor.tid
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it needs somebody else to go on."""
+        return self.standing is Standing.BLOCKED
+
+
+@dataclass(frozen=True, slots=True)
+class WaitGraph:
+    """The nodes, and what the reductions left over."""
+
+    scene: Scene
+    nodes: Mapping[Tid, Node]
+    stuck: frozenset[Tid]
+    """Blocked, and nobody who could wake them can ever run again."""
+    proven: frozenset[Tid]
+    """Those of them that are stuck by the kernel's state alone."""
+    spinning: frozenset[Tid]
+    """Threads that poll with a timeout, and nobody but the clock will ever end that."""
+    hopeless: frozenset[Tid]
+    """These and everyone who could not run again if they did not poll."""
+
+    def providers(self, tid: Tid) -> tuple[Edge, ...]:
+        """Return who could end a thread's wait, the most natural first."""
+        return self.nodes[tid].edges
+
+
+def build(scene: Scene) -> WaitGraph:
+    """Return the graph of a moment, reduced."""
+    groups = Groups(scene)
+    nodes = {tid: _node(scene, groups, actor) for tid, actor in scene.actors.items()}
+    live = live_threads({tid: node.full for tid, node in nodes.items()})
+    strictly_live = live_threads({tid: node.strict for tid, node in nodes.items()})
+    stuck = frozenset(tid for tid, node in nodes.items() if node.blocked and tid not in live)
+    spinning, hopeless = _spinning(nodes, live)
+    return WaitGraph(scene, nodes, stuck, stuck - strictly_live, spinning, hopeless)
+
+
+def _spinning(nodes: Mapping[Tid, Node], live: frozenset[Tid]) -> tuple[frozenset[Tid], frozenset[Tid]]:
+    candidates = {tid for tid, node in nodes.items() if tid in live and _goes_round(node)}
+    if not candidates:
+        return frozenset(), frozenset()
+    needs = {tid: node.untimed if tid in candidates else node.full for tid, node in nodes.items()}
+    hopeless = frozenset(nodes) - live_threads(needs)
+    return frozenset(candidates) & hopeless, hopeless
+
+
+_POLLS = frozenset(
+    {
+        WaitKind.PIPE_EMPTY,
+        WaitKind.PIPE_FULL,
+        WaitKind.SOCKET_EMPTY,
+        WaitKind.SOCKET_FULL,
+        WaitKind.CHILD_EXIT,
+        WaitKind.LOCK,
+        WaitKind.SEMAPHORE,
+        WaitKind.POLL,
+    }
+)
+
+
+def _goes_round(node: Node) -> bool:
+    # A call with a timeout that was entered anew between the two looks, on something that only
+    # others can bring about. A wait for an event with a timeout is how schedulers sleep.
+    if node.standing is not Standing.TIMED or node.actor.thread.moved is not True:
+        return False
+    actor = node.actor
+    if actor.does(Doing.EVENT, Doing.MP_EVENT) is not None:
+        return False
+    if node.kind is WaitKind.CONDITION:
+        return actor.does(Doing.QUEUE_GET, Doing.QUEUE_PUT, Doing.FUTURE_RESULT) is not None
+    return node.kind in _POLLS and bool(node.events)
+
+
+def _node(scene: Scene, groups: Groups, actor: Actor) -> Node:
+    thread = actor.thread
+    helper = actor.helper
+    if thread.state == "T":
+        return _free(actor, Standing.EXTERNAL, _stopped_words(actor), WaitKind.STOPPED)
+    if helper is not None and helper.loop_waits_for_program and actor.idle:
+        return _helper_node(scene, groups, actor)
+    if thread.call is None or thread.state == "R":
+        return _free(actor, Standing.RUNNING, "runs", WaitKind.EXTERNAL, in_call=False)
+    events = tuple(resolve(scene, groups, actor, want) for want in thread.wants)
+    events += _signal_events(scene, groups, actor, events)
+    kind = events[0].kind if len(events) == 1 or not thread.wants else _joint_kind(events)
+    if kind is not WaitKind.GIL:
+        free = _goes_on(actor, events, kind)
+        if free is not None:
+            return free
+    return _blocked(actor, events, kind)
+
+
+def _joint_kind(events: tuple[Event, ...]) -> WaitKind:
+    kinds = {event.kind for event in events}
+    if kinds == {WaitKind.CHILD_EXIT}:
+        return WaitKind.CHILD_EXIT
+    return WaitKind.POLL
+
+
+def _free(
+    actor: Actor,
+    standing: Standing,
+    why: str,
+    kind: WaitKind,
+    events: tuple[Event, ...] = (),
+    in_call: bool = True,
+) -> Node:
+    edges = _edges(events)
+    untimed = _need(actor, [event.full for event in events]) if events else ALWAYS
+    return Node(actor, standing, why, kind, events, edges, ALWAYS, ALWAYS, untimed, in_call)
+
+
+def _goes_on(actor: Actor, events: tuple[Event, ...], kind: WaitKind) -> Node | None:
+    thread = actor.thread
+    if not events:
+        return _free(actor, Standing.EXTERNAL, "is in a call that qtrace does not know", kind)
+    by_itself = [event for event in events if event.comes]
+    enough = len(by_itself) == len(events) if thread.needs_all else bool(by_itself)
+    if enough:
+        event = next((e for e in by_itself if e.comes == "external"), by_itself[0])
+        standing = {
+            "external": Standing.EXTERNAL,
+            "timed": Standing.TIMED,
+            "unseen": Standing.UNSEEN,
+            "ready": Standing.RUNNING,
+        }[event.comes]
+        found = event.kind if len(events) == 1 else kind
+        return _free(actor, standing, event.why, found, events)
+    if thread.timeout_ns is not None:
+        return _free(actor, Standing.TIMED, "has a timeout, which always comes", kind, events)
+    if thread.moved:
+        return _free(actor, Standing.RUNNING, "moved between the two looks", kind, events)
+    return None
+
+
+def _blocked(actor: Actor, events: tuple[Event, ...], kind: WaitKind) -> Node:
+    full = _need(actor, [event.full for event in events])
+    strict = _need(actor, [event.strict for event in events])
+    if kind is WaitKind.GIL and not events:
+        full = strict = ALWAYS
+    return Node(actor, Standing.BLOCKED, "", kind, events, _edges(events), full, strict, full)
+
+
+def _need(actor: Actor, needs: list[Need]) -> Need:
+    return all_of(needs) if actor.thread.needs_all else any_of(needs)
+
+
+def _edges(events: tuple[Event, ...]) -> tuple[Edge, ...]:
+    best: dict[tuple[Tgid, Tid | None], Edge] = {}
+    for event in events:
+        for edge in event.edges:
+            known = best.get((edge.pid, edge.tid))
+            if known is None or edge.cost < known.cost:
+                best[edge.pid, edge.tid] = edge
+    return tuple(sorted(best.values(), key=lambda edge: edge.cost))
+
+
+def _stopped_words(actor: Actor) -> str:
+    signal = actor.process.stop_signal
+    return f"is stopped by signal {signal}" if signal else "is stopped"
+
+
+def _helper_node(scene: Scene, groups: Groups, actor: Actor) -> Node:
+    """A helper whose loop only acts on what the program does, whatever call it happens to be in."""
+    helper = actor.helper
+    assert helper is not None
+    wide = helper.role in (Role.MANAGER, Role.FORK_SERVER)
+    pids = tuple(scene.by_process) if wide else scene.address_space_of(actor.pid)
+    program = [other for pid in pids for other in scene.actors_of(pid) if other.tid != actor.tid and other.is_program]
+    full = any_of(other.tid for other in program)
+    words = f"{helper.title} only acts on what the program's own threads do"
+    edges = [Edge(other.pid, other.tid, Certainty.LIKELY, words, IDLE) for other in program]
+    if helper.role is Role.FORK_SERVER:
+        edges = _server_edges(scene, actor, edges)
+    wants = actor.thread.wants
+    object_id = wants[0].object_id if wants else ObjectId("clock")
+    kind = _helper_kind(actor)
+    event = Event(kind, object_id, tuple(edges), full, ALWAYS, assumptions=(words,))
+    # A helper that is on the CPU, or has a timeout, is alive to a strict eye.
+    strict = _strict_helper_need(scene, groups, actor)
+    return Node(actor, Standing.BLOCKED, "", kind, (event,), tuple(edges), full, strict, full)
+
+
+def _helper_kind(actor: Actor) -> WaitKind:
+    if actor.helper is not None and actor.helper.role is Role.FORK_SERVER:
+        return WaitKind.CHILD_EXIT
+    wants = actor.thread.wants
+    if len(wants) == 1 and wants[0].kind is not WaitKind.LOCK:
+        return wants[0].kind
+    return WaitKind.POLL if wants else WaitKind.SLEEP
+
+
+def _strict_helper_need(scene: Scene, groups: Groups, actor: Actor) -> Need:
+    thread = actor.thread
+    if thread.call is None or thread.state == "R" or thread.moved or thread.timeout_ns is not None:
+        return ALWAYS
+    if not thread.wants:
+        return ALWAYS
+    events = [resolve(scene, groups, actor, want) for want in thread.wants]
+    return _need(actor, [event.strict for event in events])
+
+
+def _server_edges(scene: Scene, actor: Actor, others: list[Edge]) -> list[Edge]:
+    why = "is a child of the fork server, which waits for its end"
+    children = [
+        Edge(pid, main.tid, Certainty.PROVEN, why, EXACT)
+        for pid in scene.children.get(actor.pid, ())
+        if (main := scene.main_of(pid)) is not None
+    ]
+    known = {edge.tid for edge in children}
+    return children + [edge for edge in others if edge.tid not in known]
+
+
+def _signal_events(scene: Scene, groups: Groups, actor: Actor, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """What a signal could bring about in the main thread, where Python runs its handlers.
+
+    A main thread that waits for an event, or in a selector, in a program that catches SIGTERM or
+    the like, waits for the outside: setting an event is what such handlers are for. SIGCHLD wakes
+    it when a child ends.
+    """
+    caught = actor.process.caught_signals
+    if not actor.thread.is_main or not caught or not events or not actor.process.python:
+        return ()
+    selects = actor.does(Doing.SELECT) is not None or (
+        actor.thread.call is not None and actor.thread.call.name.startswith(("epoll", "select", "pselect"))
+    )
+    waits_for_event = actor.does(Doing.EVENT, Doing.MP_EVENT) is not None and actor.does(Doing.POOL_RESULT) is None
+    if not selects and not waits_for_event:
+        return ()
+    numbers = {number for number in range(1, 65) if caught >> (number - 1) & 1}
+    object_id = events[0].object_id
+    found: list[Event] = []
+    others = numbers - _NOT_A_WAY_OUT
+    if others:
+        names = ", ".join(str(number) for number in sorted(others))
+        why = f"the program catches signals ({names}), one of which may wake it"
+        found.append(Event(WaitKind.SIGNAL, object_id, (), ALWAYS, ALWAYS, "external", why))
+    if _SIGCHLD in numbers and selects:
+        pids = tuple(pid for pid in scene.children.get(actor.pid, ()) if scene.main_of(pid) is not None)
+        if pids:
+            want = Want(WaitKind.CHILD_EXIT, object_id)
+            edges = edges_to(scene, actor, pids, "is a child, whose end sends SIGCHLD", want)
+            need = groups.any_thread(pids)
+            found.append(Event(WaitKind.CHILD_EXIT, object_id, edges, need, need))
+    return tuple(found)

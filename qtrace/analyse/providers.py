@@ -1,0 +1,502 @@
+"""The events that would end a wait, and for each the threads that could make it happen.
+
+Each event is resolved twice. The *strict* need takes every holder for a provider, as the kernel's
+state shows them, and any sign of movement for a proof of life; what is stuck even so is proven. The
+*full* need also uses what is known about programs: who holds a lock by the text around its frames,
+that a child ends when its main thread ends, that a pool's worker handler brings no result back.
+What is stuck only by that is likely, and the assumption is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from qtrace.analyse.activity import Doing
+from qtrace.analyse.futexes import FUTEX_KINDS, Narrowed, futex_kind, is_shared, narrow
+from qtrace.analyse.reduction import ALWAYS, NEVER, Need, all_of, any_of
+from qtrace.analyse.scene import Actor, Scene
+from qtrace.model.ids import ObjectId, Tgid, Tid
+from qtrace.model.kinds import Certainty, ObjectKind, Role, WaitKind
+from qtrace.model.snapshot import WaitObject, Want
+
+EXACT, NATURAL, POSSIBLE, REMOTE, IDLE = 1, 2, 4, 8, 30
+"""How natural a provider is as the next link of a chain: the sum along a chain is kept small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A thread, or a process that has ended, that could make an event happen."""
+
+    pid: Tgid
+    tid: Tid | None
+    certainty: Certainty
+    why: str
+    cost: int = POSSIBLE
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that would end a wait."""
+
+    kind: WaitKind
+    object_id: ObjectId
+    edges: tuple[Edge, ...]
+    full: Need
+    strict: Need
+    comes: str = ""
+    """Why it comes by itself: ``external``, ``timed``, ``unseen``, ``ready``; empty if it does not."""
+    why: str = ""
+    """The reason in words."""
+    assumptions: tuple[str, ...] = ()
+    narrowed: Narrowed | None = None
+
+
+@dataclass(slots=True)
+class Groups:
+    """The threads of each process as one shared need, so that large processes stay cheap."""
+
+    scene: Scene
+    _needs: dict[tuple[Tgid, ...], Need] = field(default_factory=dict)
+
+    def any_thread(self, pids: tuple[Tgid, ...]) -> Need:
+        """Return the need for any one living thread of these processes."""
+        need = self._needs.get(pids)
+        if need is None:
+            if len(pids) == 1:
+                need = Need(tuple(actor.tid for actor in self.scene.actors_of(pids[0])))
+            else:
+                need = Need(tuple(self.any_thread((pid,)) for pid in pids))
+            self._needs[pids] = need
+        return need
+
+
+def comes(kind: WaitKind, object_id: ObjectId, reason: str, why: str) -> Event:
+    """Return an event that comes by itself."""
+    return Event(kind, object_id, (), ALWAYS, ALWAYS, reason, why)
+
+
+def resolve(scene: Scene, groups: Groups, actor: Actor, want: Want) -> Event:
+    """Return the event that a want stands for, with everyone who could make it happen."""
+    kind = kind_of(scene, actor, want)
+    if kind in FUTEX_KINDS:
+        return _futex(scene, groups, actor, want, kind)
+    if kind is WaitKind.CHILD_EXIT:
+        return _child_exit(scene, groups, actor, want)
+    target = scene.target(want.object_id)
+    if kind in (WaitKind.PIPE_EMPTY, WaitKind.PIPE_FULL):
+        return _pipe(scene, groups, actor, want, kind, target)
+    if kind in (WaitKind.SOCKET_EMPTY, WaitKind.SOCKET_FULL):
+        return _socket(scene, groups, actor, want, kind, target)
+    if kind is WaitKind.EVENTFD:
+        return _eventfd(scene, groups, actor, want, target)
+    if kind is WaitKind.FILE_LOCK:
+        return _file_lock(scene, groups, actor, want, target)
+    if kind in (WaitKind.SLEEP, WaitKind.TIMEOUT):
+        return comes(kind, want.object_id, "timed", "waits for the clock")
+    return comes(kind, want.object_id, "external", _EXTERNAL_WORDS.get(kind, "waits for the outside"))
+
+
+_EXTERNAL_WORDS = {
+    WaitKind.ACCEPT: "waits for somebody to connect",
+    WaitKind.CONNECT: "waits for the other side to accept",
+    WaitKind.SIGNAL: "waits for a signal",
+    WaitKind.STOPPED: "is stopped and waits for SIGCONT",
+}
+
+
+def kind_of(scene: Scene, actor: Actor, want: Want) -> WaitKind:
+    """Return a want's kind, made definite: by the object for the members of a poll set."""
+    if want.kind in FUTEX_KINDS or want.object_id.startswith(("futex:", "shared:")):
+        return futex_kind(scene, actor, want)
+    if want.kind is not WaitKind.POLL:
+        return want.kind
+    target = scene.target(want.object_id)
+    if want.object_id.startswith(("pidfd:", "child:", "children:")):
+        return WaitKind.CHILD_EXIT
+    if target is None:
+        return WaitKind.EXTERNAL
+    writes = want.access == "w"
+    if target.kind in (ObjectKind.PIPE, ObjectKind.FIFO):
+        return WaitKind.PIPE_FULL if writes else WaitKind.PIPE_EMPTY
+    if target.kind is ObjectKind.SOCKET:
+        if target.listening:
+            return WaitKind.ACCEPT
+        return WaitKind.SOCKET_FULL if writes else WaitKind.SOCKET_EMPTY
+    return {ObjectKind.EVENTFD: WaitKind.EVENTFD, ObjectKind.PIDFD: WaitKind.CHILD_EXIT}.get(
+        target.kind, WaitKind.EXTERNAL
+    )
+
+
+# --- pipes, sockets, eventfds -------------------------------------------------------------------
+
+
+def _pipe(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKind, target: WaitObject | None) -> Event:
+    if target is None:
+        return comes(kind, want.object_id, "unseen", "its other end could not be looked up")
+    if kind is WaitKind.PIPE_EMPTY and target.bytes:
+        return comes(kind, want.object_id, "ready", "there are bytes to read")
+    if kind is WaitKind.PIPE_FULL and target.bytes == 0:
+        return comes(kind, want.object_id, "ready", "there is room to write")
+    end = "w" if kind is WaitKind.PIPE_EMPTY else "r"
+    pids = tuple(dict.fromkeys(h.pid for h in target.holders if end in h.access))
+    if not pids:
+        return comes(kind, want.object_id, "ready", "nobody has the other end: the call returns")
+    word = "write" if end == "w" else "read"
+    return _held_by(scene, groups, actor, want, kind, pids, f"holds a {word} end")
+
+
+def _socket(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKind, target: WaitObject | None) -> Event:
+    if target is None or target.remote:
+        return comes(kind, want.object_id, "external", "waits for the network")
+    if target.listening:
+        return comes(WaitKind.ACCEPT, want.object_id, "external", "waits for somebody to connect")
+    if kind is WaitKind.SOCKET_EMPTY and target.bytes:
+        return comes(kind, want.object_id, "ready", "there are bytes to read")
+    peer = scene.target(target.peer) if target.peer is not None else None
+    if peer is None:
+        return comes(kind, want.object_id, "external", "its other end was not found on this host")
+    pids = tuple(dict.fromkeys(holder.pid for holder in peer.holders))
+    if not pids:
+        return comes(kind, want.object_id, "external", "nobody seen has the other end")
+    return _held_by(scene, groups, actor, want, kind, pids, "holds the other end of the socket")
+
+
+def _eventfd(scene: Scene, groups: Groups, actor: Actor, want: Want, target: WaitObject | None) -> Event:
+    if target is None or not target.holders:
+        return comes(WaitKind.EVENTFD, want.object_id, "unseen", "its holders could not be looked up")
+    if target.bytes and want.access != "w":
+        return comes(WaitKind.EVENTFD, want.object_id, "ready", "its counter is not zero")
+    pids = tuple(dict.fromkeys(holder.pid for holder in target.holders))
+    return _held_by(scene, groups, actor, want, WaitKind.EVENTFD, pids, "holds the eventfd")
+
+
+def _held_by(
+    scene: Scene,
+    groups: Groups,
+    actor: Actor,
+    want: Want,
+    kind: WaitKind,
+    pids: tuple[Tgid, ...],
+    why: str,
+) -> Event:
+    outside = outsider(scene, pids)
+    if outside is not None:
+        return comes(kind, want.object_id, *outside)
+    living = tuple(pid for pid in pids if scene.actors_of(pid))
+    if actor.does(Doing.PROCESS_JOIN) and kind is WaitKind.PIPE_EMPTY:
+        return _sentinel(scene, groups, actor, want, living)
+    served = _manager_threads(scene, actor, living)
+    if served:
+        edges = [_edge(actor, other, "serves a client of the manager", want) for other in served]
+        full = any_of(other.tid for other in served)
+        return Event(kind, want.object_id, tuple(edges), full, groups.any_thread(living))
+    return Event(
+        kind,
+        want.object_id,
+        edges_to(scene, actor, living, why, want),
+        groups.any_thread(living),
+        groups.any_thread(living),
+    )
+
+
+def outsider(scene: Scene, pids: Iterable[Tgid]) -> tuple[str, str] | None:
+    """Return why an event can come from beyond what is seen, or None if every holder is seen."""
+    for pid in pids:
+        process = scene.process(pid)
+        if process is None:
+            return "unseen", f"pid {pid} has a hand in it and could not be seen"
+        if process.unseen:
+            return "unseen", f"pid {pid} has a hand in it and could not be seen: {process.unseen}"
+        if not process.in_tree and process.alive:
+            return "external", f"{process.name} (pid {pid}), outside of the tree, has a hand in it"
+    return None
+
+
+def edges_to(scene: Scene, actor: Actor, pids: Iterable[Tgid], why: str, want: Want) -> tuple[Edge, ...]:
+    """Return the threads of these processes that could do it, the most natural first.
+
+    Left out are the waiter itself, helpers that only pass on what another thread hands them (that
+    thread is there itself), and threads that are blocked on the very same thing: whoever waits to
+    read a pipe does not write to it.
+    """
+    found = [
+        _edge(actor, other, why, want)
+        for pid in pids
+        for other in scene.actors_of(pid)
+        if other.tid != actor.tid and not other.transparent and not same_wait(other, want)
+    ]
+    return tuple(sorted(found, key=lambda edge: edge.cost))
+
+
+def same_wait(other: Actor, want: Want) -> bool:
+    """Whether a thread is blocked on the same thing, and on that alone."""
+    wants = other.thread.wants
+    return (
+        len(wants) == 1
+        and wants[0].object_id == want.object_id
+        and wants[0].access == want.access
+        and other.thread.timeout_ns is None
+        and other.thread.call is not None
+    )
+
+
+def _edge(actor: Actor, other: Actor, why: str, want: Want) -> Edge:
+    cost = NATURAL if other.thread.is_main or other.helper is not None else NATURAL + 1
+    if other.pid == actor.pid:
+        cost += POSSIBLE
+    if (other.helper is not None and other.helper.loop_waits_for_program) or (other.helper is not None and other.helper.role in (Role.TRACKER, Role.FORK_SERVER)):
+        cost += IDLE
+    certainty = Certainty.LIKELY
+    return Edge(other.pid, other.tid, certainty, why, cost)
+
+
+def _manager_threads(scene: Scene, actor: Actor, pids: tuple[Tgid, ...]) -> list[Actor]:
+    # A manager has one thread for each client's connection: the answer comes from one that is at
+    # work on a request, not from those that wait for the next one, nor from the accepting thread.
+    found = []
+    for pid in pids:
+        main = scene.main_of(pid)
+        if main is None or main.helper is None or main.helper.role is not Role.MANAGER:
+            return []
+        found += [
+            other
+            for other in scene.actors_of(pid)
+            if other.helper is not None
+            and other.helper.title.endswith("serves one client")
+            and other.does(Doing.CONNECTION_RECV) is None
+        ]
+    return found
+
+
+def _sentinel(scene: Scene, groups: Groups, actor: Actor, want: Want, pids: tuple[Tgid, ...]) -> Event:
+    # Process.join by a poll on a pipe that closes when the child ends. Under fork and spawn the
+    # child itself holds the other end; under forkserver the server does, which writes to it when
+    # its child has ended (observed in multiprocessing.forkserver, CPython 3.7 to 3.13).
+    edges: list[Edge] = []
+    needs: list[Need | Tid] = []
+    for pid in pids:
+        if pid == actor.pid:
+            continue
+        main = scene.main_of(pid)
+        if main is not None and main.helper is not None and main.helper.role is Role.FORK_SERVER:
+            children = _children_of_server(scene, actor, want, pid)
+            why = "holds the sentinel's other end, and writes to it when its child has ended"
+            edges.append(Edge(pid, main.tid, Certainty.PROVEN, why, EXACT))
+            needs += [child.tid for child in children]
+        elif main is not None:
+            edges.append(Edge(pid, main.tid, Certainty.PROVEN, "is the process that is joined", EXACT))
+            needs.append(main.tid)
+        else:
+            needs.append(groups.any_thread((pid,)))
+    return Event(WaitKind.CHILD_EXIT, want.object_id, tuple(edges), any_of(needs), groups.any_thread(pids))
+
+
+def _children_of_server(scene: Scene, actor: Actor, want: Want, server: Tgid) -> list[Actor]:
+    mains = [main for pid in scene.children.get(server, ()) if (main := scene.main_of(pid)) is not None]
+    paired = [main for main in mains if _was_started_with(scene, actor, want, main)]
+    return paired if len(paired) == 1 else mains
+
+
+def _was_started_with(scene: Scene, actor: Actor, want: Want, main: Actor) -> bool:
+    # Process.start makes the sentinel's pipe and, right after it, the one that the child reads its
+    # orders from: the kernel numbers pipes one after another.
+    sentinel = _inode(want.object_id)
+    if sentinel is None:
+        return False
+    for target in scene.snapshot.objects.values():
+        number = _inode(target.object_id)
+        if number is None or not 0 < number - sentinel <= _PIPES_APART:
+            continue
+        readers = {h.pid for h in target.holders if "r" in h.access}
+        writers = {h.pid for h in target.holders if "w" in h.access}
+        if main.pid in readers and actor.pid in writers:
+            return True
+    return False
+
+
+_PIPES_APART = 1
+"""How far the numbers of two pipes lie apart that one thread made one after the other."""
+
+
+def _inode(object_id: ObjectId) -> int | None:
+    if not object_id.startswith("pipe:["):
+        return None
+    number = object_id[len("pipe:[") : -1]
+    return int(number) if number.isdigit() else None
+
+
+# --- locks ---------------------------------------------------------------------------------------
+
+
+def _futex(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKind) -> Event:
+    target = scene.target(want.object_id)
+    if is_shared(want):
+        if target is None or not target.holders:
+            return comes(kind, want.object_id, "unseen", "who maps the word could not be seen")
+        pids = tuple(dict.fromkeys(holder.pid for holder in target.holders))
+        outside = outsider(scene, pids)
+        if outside is not None:
+            return comes(kind, want.object_id, *outside)
+        if target.kind is ObjectKind.SEMAPHORE and target.value:
+            return comes(kind, want.object_id, "ready", "the semaphore is free: it is being woken")
+    else:
+        pids = scene.address_space_of(actor.pid)
+    everyone = groups.any_thread(pids)
+    narrowed = narrow(scene, actor, want, kind)
+    if narrowed is None:
+        others, full = _sharers(scene, actor, want, kind, pids, everyone)
+        return Event(kind, want.object_id, others, full, everyone)
+    edges = tuple(
+        Edge(other.pid, other.tid, narrowed.certainty, narrowed.why, _narrow_cost(other, narrowed))
+        for other in narrowed.actors
+    )
+    exact = any_of(other.tid for other in narrowed.actors)
+    if narrowed.hint:
+        rest, full = _sharers(scene, actor, want, kind, pids, everyone)
+        known = {edge.tid for edge in edges}
+        edges += tuple(edge for edge in rest if edge.tid not in known)
+        return Event(kind, want.object_id, edges, full, everyone, narrowed=narrowed)
+    strict = exact if narrowed.certainty is Certainty.PROVEN else everyone
+    assumptions = (narrowed.assumption,) if narrowed.assumption else ()
+    return Event(kind, want.object_id, edges, exact, strict, assumptions=assumptions, narrowed=narrowed)
+
+
+def _narrow_cost(other: Actor, narrowed: Narrowed) -> int:
+    if len(narrowed.actors) == 1:
+        return EXACT
+    return NATURAL + (POSSIBLE if other.helper is not None and other.idle else 0)
+
+
+def _sharers(
+    scene: Scene,
+    actor: Actor,
+    want: Want,
+    kind: WaitKind,
+    pids: tuple[Tgid, ...],
+    everyone: Need,
+) -> tuple[tuple[Edge, ...], Need]:
+    # Nothing tells who holds it: all that share the word could, but for the library's helpers,
+    # which take no lock of the program's and only ever wake waits of their own kind.
+    why = _SHARER_WORDS.get(kind, "shares the lock's memory; who holds it is not known")
+    lock = kind in (WaitKind.LOCK, WaitKind.SEMAPHORE) and actor.is_program
+    edges: list[Edge] = []
+    needs: list[Tid] = []
+    left_out = False
+    for pid in pids:
+        for other in scene.actors_of(pid):
+            helper = other.helper
+            if other.tid == actor.tid:
+                continue
+            if lock and helper is not None and helper.takes_no_locks_of_program and not other.is_program:
+                left_out = True
+                continue
+            needs.append(other.tid)
+            if other.transparent or same_wait(other, want):
+                continue
+            edge = _edge(actor, other, why, want)
+            edges.append(_prefer_lock_waiters(edge, other, kind))
+    edges.sort(key=lambda edge: edge.cost)
+    return tuple(edges), any_of(needs) if left_out else everyone
+
+
+def _prefer_lock_waiters(edge: Edge, other: Actor, kind: WaitKind) -> Edge:
+    # Between two that could hold a lock, one that itself waits for another lock is the likelier:
+    # that is how locks come to be held for ever.
+    if kind is not WaitKind.LOCK or not other.thread.wants:
+        return edge
+    waits_for_lock = (
+        other.thread.wants[0].kind in FUTEX_KINDS and other.does(Doing.THREAD_JOIN, Doing.SHUTDOWN_JOIN) is None
+    )
+    cost = edge.cost - (1 if waits_for_lock else 0)
+    return Edge(edge.pid, edge.tid, edge.certainty, edge.why, cost)
+
+
+_SHARER_WORDS = {
+    WaitKind.CONDITION: "could notify it: shares its memory",
+    WaitKind.SEMAPHORE: "could release it: shares its memory",
+    WaitKind.GIL: "shares the interpreter",
+    WaitKind.THREAD_JOIN: "could be the thread that is joined",
+}
+
+
+def _file_lock(scene: Scene, groups: Groups, actor: Actor, want: Want, target: WaitObject | None) -> Event:
+    kind = WaitKind.FILE_LOCK
+    if target is None:
+        return comes(kind, want.object_id, "unseen", "its holder could not be looked up")
+    owner = target.owner_pid
+    process = scene.process(owner) if owner is not None else None
+    if owner is not None and process is not None and process.alive:
+        pids: tuple[Tgid, ...] = (owner,)
+        why = "holds the lock, by /proc/locks"
+    else:
+        # flock belongs to the open file: whoever inherited the descriptor keeps the lock.
+        pids = tuple(dict.fromkeys(h.pid for h in target.holders if h.pid != actor.pid))
+        why = "has the locked file open"
+    if not pids:
+        return comes(kind, want.object_id, "external", "nobody seen holds the lock")
+    outside = outsider(scene, pids)
+    if outside is not None:
+        return comes(kind, want.object_id, *outside)
+    edges = tuple(
+        Edge(edge.pid, edge.tid, Certainty.PROVEN, edge.why, EXACT if len(pids) == 1 else edge.cost)
+        for edge in edges_to(scene, actor, pids, why, want)
+    )
+    need = groups.any_thread(pids)
+    return Event(kind, want.object_id, edges, need, need)
+
+
+# --- children ------------------------------------------------------------------------------------
+
+
+def _child_exit(scene: Scene, groups: Groups, actor: Actor, want: Want) -> Event:
+    kind = WaitKind.CHILD_EXIT
+    word, _, number = want.object_id.partition(":")
+    if not number.isdigit():
+        return comes(kind, want.object_id, "unseen", "which process it waits for is not known")
+    if word == "children":
+        pids = tuple(
+            pid
+            for pid in scene.children.get(Tgid(int(number)), ())
+            if (child := scene.process(pid)) is not None and child.alive
+        )
+    else:
+        pids = (Tgid(int(number)),)
+    events = [_end_of(scene, groups, pid) for pid in pids]
+    if not events:
+        return comes(kind, want.object_id, "ready", "there is no child left to wait for")
+    return Event(
+        kind,
+        want.object_id,
+        tuple(edge for event in events for edge in event.edges),
+        any_of(event.full for event in events),
+        any_of(event.strict for event in events),
+        next((event.comes for event in events if event.comes), ""),
+        next((event.why for event in events if event.comes), ""),
+        tuple(text for event in events for text in event.assumptions),
+    )
+
+
+def _end_of(scene: Scene, groups: Groups, pid: Tgid) -> Event:
+    kind, object_id = WaitKind.CHILD_EXIT, ObjectId(f"child:{pid}")
+    process = scene.process(pid)
+    if process is None or not process.alive:
+        return comes(kind, object_id, "ready", "the child has ended")
+    outside = outsider(scene, (pid,))
+    if outside is not None:
+        return comes(kind, object_id, *outside)
+    main = scene.main_of(pid)
+    everyone = groups.any_thread((pid,))
+    if main is None:
+        # The main thread has ended by itself: the process lives until all the others have.
+        others = scene.actors_of(pid)
+        why = "is a thread of the child, whose main thread has ended"
+        edges = tuple(Edge(pid, other.tid, Certainty.PROVEN, why, NATURAL) for other in others)
+        need = all_of(other.tid for other in others)
+        return Event(kind, object_id, edges, need, need)
+    edge = Edge(pid, main.tid, Certainty.PROVEN, "is the child's main thread: it has to end", EXACT)
+    return Event(kind, object_id, (edge,), any_of([main.tid]), everyone)
+
+
+NO_EVENT = Event(WaitKind.EXTERNAL, ObjectId(""), (), NEVER, NEVER)
+"""Nothing that anybody could make happen."""

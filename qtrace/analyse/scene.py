@@ -1,0 +1,188 @@
+"""A snapshot with what the analysis asks of it again and again, looked up once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from qtrace.analyse.activity import (
+    Doing,
+    Step,
+    address_of,
+    base_name,
+    library_path,
+    since_fork,
+    steps,
+)
+from qtrace.analyse.roles import Helper, helper_of, is_idle
+from qtrace.model.ids import ObjectId, Tgid, Tid
+from qtrace.model.kinds import Role
+from qtrace.model.snapshot import Frame, Process, Snapshot, Thread, WaitObject
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A living thread with its process, role and what its frames say."""
+
+    thread: Thread
+    process: Process
+    stack: tuple[Frame, ...]
+    """Its own frames, without those that fork copied."""
+    steps: tuple[Step, ...]
+    """Library operations between the call and the program's code, innermost first."""
+    helper: Helper | None
+    idle: bool
+    """A helper that stands in its own loop."""
+
+    @property
+    def tid(self) -> Tid:
+        """Its thread id."""
+        return self.thread.tid
+
+    @property
+    def pid(self) -> Tgid:
+        """Its process."""
+        return self.thread.pid
+
+    @property
+    def transparent(self) -> bool:
+        """An idle helper that only passes on what a thread of its own process hands it."""
+        return self.helper is not None and self.idle and self.helper.idle_is_transparent
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it runs the program's code: no helper, or one that is in a task."""
+        if self.helper is None:
+            return True
+        return self.helper.runs_user_code and not self.transparent
+
+    def does(self, *doings: Doing) -> Step | None:
+        """Return the innermost of these operations between the call and the program's code."""
+        return next((step for step in self.steps if step.doing in doings), None)
+
+    def within(self, *doings: Doing) -> Step | None:
+        """Return the innermost of these operations anywhere in its own stack."""
+        return next((step for step in steps(self.stack, whole=True) if step.doing in doings), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Lookups over one snapshot."""
+
+    snapshot: Snapshot
+    actors: Mapping[Tid, Actor]
+    """Every living thread of the living processes of the tree."""
+    by_process: Mapping[Tgid, tuple[Actor, ...]]
+    children: Mapping[Tgid, tuple[Tgid, ...]]
+    """Living and dead children by parent."""
+    by_thread_object: Mapping[tuple[Tgid, str], Tid]
+    """Address of a Python Thread object, in its process, to the thread that runs it."""
+    _sharing: Mapping[Tgid, tuple[Tgid, ...]] = field(default_factory=dict)
+
+    def actors_of(self, pid: Tgid) -> tuple[Actor, ...]:
+        """Return a process's living threads, the main thread first."""
+        return self.by_process.get(pid, ())
+
+    def main_of(self, pid: Tgid) -> Actor | None:
+        """Return a process's main thread, or None if it has ended."""
+        return self.actors.get(Tid(int(pid)))
+
+    def process(self, pid: Tgid) -> Process | None:
+        """Return a process, or None if the snapshot does not know it."""
+        return self.snapshot.processes.get(pid)
+
+    def target(self, object_id: ObjectId) -> WaitObject | None:
+        """Return an object, or None if the snapshot does not know it."""
+        return self.snapshot.objects.get(object_id)
+
+    def address_space_of(self, pid: Tgid) -> tuple[Tgid, ...]:
+        """Return the processes that share an address space with this one, itself included."""
+        process = self.process(pid)
+        owner = process.address_space or pid if process else pid
+        return self._sharing.get(owner, (pid,))
+
+    def ancestors(self, pid: Tgid) -> Iterator[Tgid]:
+        """Yield the parent, its parent and so on, as far as the snapshot knows them."""
+        seen = {pid}
+        process = self.process(pid)
+        while process is not None and process.ppid not in seen:
+            seen.add(process.ppid)
+            process = self.process(process.ppid)
+            if process is not None:
+                yield process.pid
+
+    def is_forked_copy(self, pid: Tgid) -> bool:
+        """Whether a process was made by fork and has not called exec since.
+
+        By the recording where it says so; otherwise by the command line, which fork copies and
+        exec replaces. Threads that its parent had at that moment do not exist in it.
+        """
+        if pid in self.snapshot.history.fork_threads:
+            return True
+        process = self.process(pid)
+        parent = self.process(process.ppid) if process is not None else None
+        if process is None or parent is None or not process.argv:
+            return False
+        return process.argv == parent.argv and process.exe == parent.exe
+
+
+def scene_of(snapshot: Snapshot) -> Scene:
+    """Return the lookups for a snapshot."""
+    actors: dict[Tid, Actor] = {}
+    by_process: dict[Tgid, list[Actor]] = {}
+    for thread in snapshot.threads.values():
+        process = snapshot.processes.get(thread.pid)
+        if process is None or not process.alive or not process.in_tree:
+            continue
+        if thread.state in ("Z", "X"):
+            continue
+        actor = _actor_of(thread, process)
+        actors[thread.tid] = actor
+        by_process.setdefault(thread.pid, []).append(actor)
+    children: dict[Tgid, list[Tgid]] = {}
+    sharing: dict[Tgid, list[Tgid]] = {}
+    for process in snapshot.processes.values():
+        children.setdefault(process.ppid, []).append(process.pid)
+        sharing.setdefault(process.address_space or process.pid, []).append(process.pid)
+    return Scene(
+        snapshot,
+        actors,
+        {
+            pid: tuple(sorted(members, key=lambda actor: (not actor.thread.is_main, actor.tid)))
+            for pid, members in by_process.items()
+        },
+        {pid: tuple(sorted(members)) for pid, members in children.items()},
+        _thread_objects(actors),
+        {pid: tuple(members) for pid, members in sharing.items()},
+    )
+
+
+def _actor_of(thread: Thread, process: Process) -> Actor:
+    stack = since_fork(thread.stack)
+    own = thread if len(stack) == len(thread.stack) else replace(thread, stack=stack)
+    helper = helper_of(own, process)
+    idle = helper is not None and is_idle(own, helper)
+    return Actor(thread, process, stack, steps(stack), helper, idle)
+
+
+def _thread_objects(actors: Mapping[Tid, Actor]) -> dict[tuple[Tgid, str], Tid]:
+    # The joined Thread object's address stands in the frame of `join`, and as `self` in the frames
+    # that every thread begins with. Helpers and subclasses override run, never _bootstrap_inner.
+    found: dict[tuple[Tgid, str], Tid] = {}
+    for actor in actors.values():
+        for frame in reversed(actor.stack):
+            if library_path(frame.file) != "threading.py":
+                continue
+            if base_name(frame.function) in ("_bootstrap", "_bootstrap_inner", "run"):
+                address = address_of(frame.variables.get("self", ""))
+                if address:
+                    found[actor.pid, address] = actor.tid
+                    break
+    return found
+
+
+def role_in_words(actor: Actor) -> Role:
+    """Return the role as the tables and the JSON spell it."""
+    if actor.helper is not None:
+        return actor.helper.role
+    return Role.MAIN if actor.thread.is_main else Role.THREAD

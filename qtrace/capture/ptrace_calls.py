@@ -1,0 +1,176 @@
+"""ptrace, as thin as it can be: the only file that imports python-ptrace.
+
+python-ptrace brings the classic requests and the C library; what it lacks (SEIZE and its kin,
+GET_SYSCALL_INFO, an event message of the kernel's eight bytes) is added here from linux/ptrace.h.
+Its own wrapper of ptrace(2) costs 10 to 15 % of a tracer's loop, so the call is made directly. A
+tracee can die at any moment, even while it is stopped: ESRCH is an expected answer, and comes back
+as `GONE`, never as an exception.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import warnings
+from typing import Final
+
+with warnings.catch_warnings():
+    # Its package reads its version through a deprecated way on Python 3.12 and later.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from ptrace.binding import func as _classic
+    from ptrace.ctypes_libc import libc as _libc
+
+GONE: Final = -errno.ESRCH
+
+CONT: Final = int(_classic.PTRACE_CONT)
+SYSCALL: Final = int(_classic.PTRACE_SYSCALL)
+DETACH: Final = int(_classic.PTRACE_DETACH)
+GETSIGINFO: Final = 0x4202
+GETEVENTMSG: Final = 0x4201
+SEIZE: Final = 0x4206
+INTERRUPT: Final = 0x4207
+LISTEN: Final = 0x4208
+GET_SYSCALL_INFO: Final = 0x420E
+
+O_TRACESYSGOOD: Final = 1
+O_TRACEFORK: Final = 1 << 1
+O_TRACEVFORK: Final = 1 << 2
+O_TRACECLONE: Final = 1 << 3
+O_TRACEEXEC: Final = 1 << 4
+O_TRACEEXIT: Final = 1 << 6
+O_TRACESECCOMP: Final = 1 << 7
+O_EXITKILL: Final = 1 << 20
+
+EVENT_FORK: Final = 1
+EVENT_VFORK: Final = 2
+EVENT_CLONE: Final = 3
+EVENT_EXEC: Final = 4
+EVENT_EXIT: Final = 6
+EVENT_SECCOMP: Final = 7
+EVENT_STOP: Final = 128
+
+WALL: Final = 0x40000000
+
+_ptrace = _libc.ptrace
+_ptrace.restype = ctypes.c_long
+_ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+
+
+class SyscallInfo(ctypes.Structure):
+    """struct ptrace_syscall_info of linux/ptrace.h (5.3 and later): 88 bytes, entry and exit overlaid."""
+
+    _fields_ = (
+        ("op", ctypes.c_uint8),  # 0 none, 1 entry, 2 exit, 3 seccomp
+        ("pad", ctypes.c_uint8 * 3),
+        ("arch", ctypes.c_uint32),
+        ("instruction_pointer", ctypes.c_uint64),
+        ("stack_pointer", ctypes.c_uint64),
+        ("words", ctypes.c_uint64 * 8),  # entry: nr, six arguments, ret_data; exit: result, is_error
+    )
+
+
+INFO_ENTRY: Final = 1
+INFO_EXIT: Final = 2
+INFO_SECCOMP: Final = 3
+INFO_BYTES: Final = ctypes.sizeof(SyscallInfo)
+
+
+class SignalInfo(ctypes.Structure):
+    """The head of siginfo_t, as far as every signal has it."""
+
+    _fields_ = (
+        ("signo", ctypes.c_int),
+        ("errno", ctypes.c_int),
+        ("code", ctypes.c_int),
+        ("pad", ctypes.c_int),
+        ("pid", ctypes.c_int),
+        ("uid", ctypes.c_uint),
+        ("rest", ctypes.c_char * 104),
+    )
+
+
+_info = SyscallInfo()
+_info_address = ctypes.addressof(_info)
+_words = memoryview(_info).cast("B")[24:].cast("Q")
+_message = ctypes.c_uint64()
+_signal = SignalInfo()
+
+
+def request(what: int, tid: int, address: int = 0, value: int = 0) -> int:
+    """Make a ptrace call and return its result, or a negative errno (`GONE` if the tracee died)."""
+    result = int(_ptrace(what, tid, address, value))
+    return result if result != -1 else -(ctypes.get_errno() or errno.ESRCH)
+
+
+def resume(tid: int, how: int, signal_number: int = 0) -> int:
+    """Let a stopped tracee run on (CONT, SYSCALL or LISTEN), delivering a signal."""
+    return int(_ptrace(how, tid, 0, signal_number))
+
+
+def syscall_words(tid: int) -> memoryview | None:
+    """Return the words of the tracee's syscall stop, or None if it died.
+
+    At an entry: nr and six arguments. At an exit: the result as the program's register has it.
+    The memory is used again by the next call; read it at once.
+    """
+    if _ptrace(GET_SYSCALL_INFO, tid, INFO_BYTES, _info_address) <= 0:
+        return None
+    return _words
+
+
+def stop_kind() -> int:
+    """Return what the last `syscall_words` described: INFO_ENTRY, INFO_EXIT or INFO_SECCOMP."""
+    return int(_info.op)
+
+
+def stop_architecture() -> int:
+    """Return the AUDIT_ARCH of the last `syscall_words`: a 32-bit call on a 64-bit kernel differs."""
+    return int(_info.arch)
+
+
+def event_message(tid: int) -> int:
+    """Return the message of an event stop (a new tid, an exit status), or GONE."""
+    if _ptrace(GETEVENTMSG, tid, 0, ctypes.addressof(_message)) == -1:
+        return GONE
+    return int(_message.value)
+
+
+def signal_info(tid: int) -> SignalInfo | None:
+    """Return the siginfo of the signal about to be delivered; None in a group stop, or if it died."""
+    if _ptrace(GETSIGINFO, tid, 0, ctypes.addressof(_signal)) == -1:
+        return None
+    return _signal
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
+
+
+_vm_readv = _libc.process_vm_readv
+_vm_readv.restype = ctypes.c_ssize_t
+_vm_readv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
+_buffer = ctypes.create_string_buffer(4096)
+_local = _Iovec(ctypes.addressof(_buffer), 0)
+_remote = _Iovec(0, 0)
+_local_address, _remote_address = ctypes.addressof(_local), ctypes.addressof(_remote)
+
+
+def read_memory(tid: int, address: int, size: int) -> bytes:
+    """Return up to size (at most 4096) bytes of a tracee's memory; empty where it cannot be read."""
+    _local.len = size
+    _remote.base = address
+    _remote.len = size
+    got = int(_vm_readv(tid, _local_address, 1, _remote_address, 1, 0))
+    return _buffer.raw[:got] if got > 0 else b""
+
+
+def prctl(option: int, argument: int = 0, address: int = 0) -> None:
+    """Call prctl(2).
+
+    Raises:
+        OSError: With the kernel's errno.
+    """
+    if _libc.prctl(option, ctypes.c_ulong(argument), ctypes.c_void_p(address), 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,81 @@
+"""The seccomp filter with which only the recorded calls stop, where they are worth a stop.
+
+A filter needs no_new_privs (or CAP_SYS_ADMIN), which strips setuid programs of their rights, and a
+call that it sends to a tracer which is gone fails with ENOSYS: so the tracer sets EXITKILL.
+Calls of another architecture (a 32-bit program) are let through: their numbers differ.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Collection
+
+from qtrace.capture.ptrace_calls import prctl
+from qtrace.model.syscalls import AUDIT_ARCH, TABLE, Architecture, Trait, number_of
+
+PR_SET_NO_NEW_PRIVS = 38
+PR_SET_SECCOMP = 22
+SECCOMP_MODE_FILTER = 2
+RET_ALLOW = 0x7FFF0000
+RET_TRACE = 0x7FF00000
+
+_LD_W_ABS = 0x20
+_JEQ_K = 0x15
+_JSET_K = 0x45
+_RET_K = 0x06
+_NR, _ARCH = 0, 4
+_ARG2_LOW = 16 + 2 * 8
+O_EXCL = 0o200
+
+
+def recorded_numbers(architecture: Architecture, left_out: Trait = Trait(0)) -> list[int]:
+    """Return the numbers of the recorded calls, but for those that have a trait of `left_out`."""
+    wanted = (row for row in TABLE if row.recorded and not row.traits & left_out)
+    numbers = (number_of(row.name, architecture) for row in wanted)
+    return sorted(number for number in numbers if number is not None)
+
+
+def _instruction(code: int, jt: int, jf: int, k: int) -> bytes:
+    return struct.pack("<HBBI", code, jt, jf, k)
+
+
+def build_filter(architecture: Architecture, numbers: Collection[int]) -> bytes:
+    """Return the BPF program that traces the numbers, and openat with O_EXCL, and allows the rest.
+
+    openat is wanted only where a named semaphore is made (``/dev/shm/sem.*``, O_CREAT|O_EXCL), so
+    the filter looks at the flags: a program opens hundreds of files as it starts.
+    """
+    openat = number_of("openat", architecture)
+    assert openat is not None
+    ordered = sorted(set(numbers) - {openat})
+    program = [
+        _instruction(_LD_W_ABS, 0, 0, _ARCH),
+        _instruction(_JEQ_K, 1, 0, AUDIT_ARCH[architecture]),
+        _instruction(_RET_K, 0, 0, RET_ALLOW),
+        _instruction(_LD_W_ABS, 0, 0, _NR),
+    ]
+    # Each test jumps over a RET of its own: a jump reaches 255 instructions at most.
+    for number in ordered:
+        program += [_instruction(_JEQ_K, 0, 1, number), _instruction(_RET_K, 0, 0, RET_TRACE)]
+    program += [
+        _instruction(_JEQ_K, 0, 3, openat),
+        _instruction(_LD_W_ABS, 0, 0, _ARG2_LOW),
+        _instruction(_JSET_K, 0, 1, O_EXCL),
+        _instruction(_RET_K, 0, 0, RET_TRACE),
+        _instruction(_RET_K, 0, 0, RET_ALLOW),
+    ]
+    return b"".join(program)
+
+
+def install(program: bytes) -> None:
+    """Set no_new_privs and install the filter in the calling thread; exec keeps both.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    code = ctypes.create_string_buffer(program, len(program))
+    fprog = struct.pack("<H6xQ", len(program) // 8, ctypes.addressof(code))
+    head = ctypes.create_string_buffer(fprog, len(fprog))
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(head))

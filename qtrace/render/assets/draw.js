@@ -1,0 +1,127 @@
+// Drawing of one lane: life, exact waits, and the density of waits too short to be seen singly.
+"use strict";
+Q.draw = (() => {
+  const SINGLE = 1.5; // pixels from which a wait is drawn by itself
+  let cover = new Float32Array(0);
+  let touched = [];
+
+  const add = (kind, width, from, to, weight) => {
+    const first = Math.max(Math.floor(from), 0);
+    const last = Math.min(Math.floor(to), width - 1);
+    for (let px = first; px <= last; px++) {
+      const part = Math.max(Math.min(to, px + 1) - Math.max(from, px), 0.02) * weight;
+      const slot = px * Q.view.kinds.length + kind;
+      if (cover[slot] === 0) touched.push(slot);
+      cover[slot] += part;
+    }
+  };
+  // Short waits as columns: the height is the share of that pixel's time, split by kind.
+  const flush = (context, y, height, emptied) => {
+    const kinds = Q.view.kinds.length;
+    touched.sort((a, b) => a - b);
+    for (let i = 0; i < touched.length;) {
+      const px = Math.floor(touched[i] / kinds);
+      let top = y + height;
+      for (; i < touched.length && Math.floor(touched[i] / kinds) === px; i++) {
+        const size = Math.min(Math.max(cover[touched[i]] * height, 1.5), top - y);
+        context.fillStyle = Q.colour(touched[i] % kinds);
+        context.fillRect(px, top - size, 1, size);
+        top -= size;
+        cover[touched[i]] = 0;
+      }
+    }
+    touched = [];
+    return emptied;
+  };
+
+  const label = (context, row, x0, x1, y, height) => {
+    const w = Q.waits.columns;
+    const room = x1 - x0 - 12;
+    if (room < 44) return;
+    const kind = Q.view.kinds[w.kind[row]].id;
+    const full = w.object[row] >= 0 ? `${kind} · ${Q.objectName(w.object[row])}` : kind;
+    const text = context.measureText(full).width <= room ? full : kind;
+    if (context.measureText(text).width > room) return;
+    if (Q.view.kinds[w.kind[row]].hatch !== "none") {
+      context.fillStyle = Q.colour(w.kind[row]);
+      context.fillRect(x0 + 3, y + 2, context.measureText(text).width + 6, height - 4);
+    }
+    context.fillStyle = Q.inkOn(Q.colour(w.kind[row]));
+    context.fillText(text, x0 + 6, y + height / 2 + 0.5);
+  };
+
+  const lane = (context, number, y, height, width, quiet) => {
+    const { t0, t1 } = Q.state;
+    const scale = width / (t1 - t0);
+    const w = Q.waits.columns;
+    const mine = Q.waits.lane(number);
+    const life = Q.view.lanes[number];
+    if (cover.length < width * Q.view.kinds.length) cover = new Float32Array(Math.ceil(width) * Q.view.kinds.length);
+    const lifeFrom = Math.max((life.start_ns - t0) * scale, 0);
+    const lifeTo = Math.min((life.end_ns - t0) * scale, width);
+    if (lifeTo > lifeFrom) {
+      context.fillStyle = Q.theme.life;
+      context.fillRect(lifeFrom, y, lifeTo - lifeFrom, height);
+    }
+    const dimmed = [];
+    const singles = [];
+    let row = Math.max(Q.after(w.start, t0, mine.low, mine.high) - 1, mine.low);
+    for (; row < mine.high && w.start[row] < t1; row++) {
+      if (!Q.waits.shown(row)) continue;
+      const x0 = (w.start[row] - t0) * scale;
+      const x1 = w.open[row] ? Math.max((w.end[row] - t0) * scale, x0 + 2) : (w.end[row] - t0) * scale;
+      if (x1 < 0) continue;
+      if (x1 - x0 >= SINGLE) (Q.waits.found(row) ? singles : dimmed).push([row, Math.max(x0, -4), Math.min(x1, width + 4)]);
+      else if (Q.waits.found(row)) add(w.kind[row], width, x0, x1, 1);
+    }
+    if (Q.state.shortest === 0 && !Q.waits.searching()) densityOf(mine, width, scale, t0);
+    flush(context, y, height);
+    context.globalAlpha = 0.14;
+    for (const [at, x0, x1] of dimmed) bar(context, at, x0, x1, y, height);
+    context.globalAlpha = 1;
+    for (const [at, x0, x1] of singles) {
+      bar(context, at, x0, x1, y, height);
+      if (!quiet) label(context, at, Math.max(x0, 0), Math.min(x1, width), y, height);
+    }
+    for (const [at, x0, x1] of singles) if (w.open[at]) openEnd(context, at, x0, x1, y, height, width);
+  };
+
+  const densityOf = (mine, width, scale, t0) => {
+    const d = Q.waits.density;
+    for (const { kind, low, high } of mine.density) {
+      if (Q.state.hidden.has(kind)) continue;
+      const from = Math.max(Q.after(d.bin, t0 / d.width - 1, low, high), low);
+      const stop = Q.after(d.bin, Q.state.t1 / d.width, low, high);
+      for (let i = from; i < stop; i++) {
+        const x0 = (d.bin[i] * d.width - t0) * scale;
+        add(kind, width, x0, x0 + d.width * scale, d.share[i] / 255);
+      }
+    }
+  };
+
+  const bar = (context, row, x0, x1, y, height) => {
+    context.save();
+    context.fillStyle = Q.fill(context, Q.waits.columns.kind[row]);
+    // Thin gaps keep neighbours of one kind apart.
+    context.fillRect(x0, y, Math.max(x1 - x0 - (x1 - x0 > 4 ? 0.75 : 0), 1), height);
+    context.restore();
+  };
+
+  // A wait that never ended: torn right edge, so it is not read as one that ended there.
+  const openEnd = (context, row, x0, x1, y, height, width) => {
+    const edge = Math.min(x1, width);
+    if (edge < 2 || edge - x0 < 5) return;
+    const stuck = Q.stuckLanes.has(Q.waits.columns.lane[row]);
+    context.fillStyle = stuck ? Q.theme.stuck : Q.theme.muted;
+    context.fillRect(Math.max(x0, 0), y + height, edge - Math.max(x0, 0), 2);
+    context.beginPath();
+    context.moveTo(edge - 7, y);
+    context.lineTo(edge, y);
+    context.lineTo(edge, y + height);
+    context.lineTo(edge - 7, y + height);
+    context.lineTo(edge, y + height / 2);
+    context.closePath();
+    context.fill();
+  };
+  return { lane };
+})();

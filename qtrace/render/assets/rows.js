@@ -1,0 +1,74 @@
+// Which lines the timeline has now: processes, threads, folded groups of idle workers.
+"use strict";
+Q.rows = (() => {
+  const LANE = 20;
+  const GAP = 3;
+  const HEAD = 24;
+
+  // Rows from the top; a lane keeps its row for as long as filters leave it.
+  const build = () => {
+    const { lanes, processes } = Q.view;
+    const rows = [];
+    let y = 4;
+    const put = (row, height) => { rows.push({ ...row, y, height }); y += height + GAP; };
+    const shown = lanes.map((lane, n) => n).filter((n) => !Q.state.offThreads.has(lanes[n].tid));
+    const folded = new Map();
+    for (const n of shown) {
+      const group = lanes[n].fold;
+      if (group >= 0 && !Q.state.unfolded.has(group)) folded.set(group, [...(folded.get(group) || []), n]);
+    }
+    let process = null;
+    const placed = new Set();
+    for (const n of shown) {
+      const lane = lanes[n];
+      const group = folded.has(lane.fold) ? lane.fold : -1;
+      if (group >= 0) {
+        if (placed.has(group)) continue;
+        placed.add(group);
+        put({ type: "fold", group, lanes: folded.get(group) }, LANE);
+        process = null;
+        continue;
+      }
+      if (lane.process !== process) {
+        process = lane.process;
+        if (processes[process]) put({ type: "process", process }, HEAD - GAP);
+      }
+      put({ type: "lane", lane: n }, LANE);
+    }
+    return { rows, height: y + 4 };
+  };
+
+  const label = (row) => {
+    const { lanes, processes } = Q.view;
+    if (row.type === "process") {
+      const process = processes[row.process];
+      const depth = depthOf(process);
+      return Q.el("div", { class: "row process", style: { top: `${row.y}px`, height: `${row.height}px`, paddingLeft: `${8 + depth * 10}px` }, title: `${process.name} (pid ${process.pid})\n${process.argv}\n${process.ending}` },
+        Q.el("b", { text: process.name }), Q.el("span", { class: "ids", text: `${process.pid}` }),
+        process.ending ? Q.el("span", { class: "ending", text: process.ending }) : null);
+    }
+    if (row.type === "fold") {
+      const names = row.lanes.map((n) => Q.laneName(n));
+      return Q.el("button", { class: "row fold", type: "button", "data-lanes": row.lanes.length, style: { top: `${row.y}px`, height: `${row.height}px` }, title: `${names.slice(0, 12).join("\n")}\nClick to unfold`,
+        onclick: () => Q.set({ unfolded: new Set([...Q.state.unfolded, row.group]), rows: true }) },
+        `▸ ${Q.plural(row.lanes.length, "idle thread")} like ${lanes[row.lanes[0]].name}`);
+    }
+    const lane = lanes[row.lane];
+    const stuck = Q.stuckLanes.has(row.lane);
+    const step = Q.view.chain.findIndex((link) => link.lane === row.lane);
+    const process = processes[lane.process];
+    return Q.el("div", { class: `row lane${stuck ? " stuck" : ""}`, "data-tid": lane.tid, "data-lane": row.lane, style: { top: `${row.y}px`, height: `${row.height}px`, paddingLeft: `${18 + (process ? depthOf(process) : 0) * 10}px` }, title: `${Q.laneName(row.lane)} (tid ${lane.tid}, ${lane.role})` },
+      step >= 0 ? Q.el("span", { class: "step", text: step + 1, title: "place in the chain" }) : null,
+      Q.el("span", { class: "name", text: lane.name }), Q.el("span", { class: "ids", text: lane.tid }));
+  };
+  const depthOf = (process) => {
+    let depth = 0;
+    for (let up = process; depth < 6; depth++) {
+      const parent = Q.view.processes.find((p) => p.pid === up.ppid && p !== up);
+      if (!parent) break;
+      up = parent;
+    }
+    return depth;
+  };
+  return { build, label };
+})();

@@ -1,0 +1,106 @@
+// Levels under the lanes, on the same time axis: bytes in each pipe against its capacity, messages in flight.
+"use strict";
+Q.tracks = (() => {
+  const HIGH = 64;
+  let tracks = [], root;
+
+  const steps = (time, value) => ({ time: Q.sums(time), value });
+  const mount = (parent) => {
+    root = parent;
+    for (const curve of Q.view.fill) {
+      const capacity = Q.sums(curve.capacity);
+      const name = curve.object >= 0 ? Q.objectName(curve.object) : curve.id;
+      add(name, "bytes in the pipe", { ...steps(curve.time, curve.bytes), capacity, bytes: true, id: curve.id });
+    }
+    for (const pipe of Q.view.pipes) {
+      if (pipe.max_depth < 2) continue;
+      const name = pipe.object >= 0 ? Q.objectName(pipe.object) : pipe.object_id;
+      add(name, "messages in flight", { ...steps(pipe.depth_time_ns, pipe.depth), id: pipe.object_id });
+    }
+    if (!tracks.length) root.append(Q.el("p", { class: "empty", text: "No pipe held anything in this recording." }));
+  };
+  const add = (name, unit, curve) => {
+    const canvas = Q.el("canvas", { class: "level", role: "img", "aria-label": `${name}: ${unit} over time` });
+    const most = curve.value.reduce((a, b) => Math.max(a, b), 0);
+    const capacity = curve.capacity ? curve.capacity.reduce((a, b) => Math.max(a, b), 0) : 0;
+    const top = Math.max(most, capacity, 1) * 1.12;
+    const shown = curve.bytes ? Q.bytes(most) : Q.number(most);
+    const detail = capacity > 0 ? `${unit}, at most ${shown} of ${Q.bytes(capacity)}` : `${unit}, at most ${shown}`;
+    root.append(Q.el("div", { class: "track", "data-object": curve.id },
+      Q.el("div", { class: "track-label" }, Q.el("b", { text: name, title: curve.id }), Q.el("span", { text: detail })), canvas));
+    const track = { name, unit, curve, canvas, top, capacity };
+    tracks.push(track);
+    Q.gestures(canvas, { click: (px) => Q.set({ at: Q.clamp(Q.timeline.timeAt(px), 0, Q.view.span_ns) }), hover: (px, py, event) => hover(track, px, event), leave: () => Q.tip.hide() });
+  };
+  const hover = (track, px, event) => {
+    const time = Q.timeline.timeAt(px);
+    const row = Q.after(track.curve.time, time) - 1;
+    const level = row >= 0 ? track.curve.value[row] : 0;
+    const text = track.curve.bytes ? `${Q.number(level)} bytes` : Q.plural(level, "message");
+    const room = track.curve.bytes && row >= 0 && track.curve.capacity[row] > 0 ? ` of ${Q.number(track.curve.capacity[row])}` : "";
+    Q.tip.show(event, [Q.el("b", { text: track.name }), Q.el("div", { text: `${text}${room}` }), Q.el("div", { class: "dim", text: `at ${Q.moment(time)}` })]);
+  };
+
+  const draw = () => {
+    for (const track of tracks) {
+      const wide = Q.timeline.width();
+      const context = Q.sized(track.canvas, wide, HIGH);
+      const y = (value) => HIGH - 1 - (value / track.top) * (HIGH - 6);
+      Q.timeline.grid(context, wide, HIGH);
+      area(context, track, wide, y);
+      if (track.curve.capacity) capacityLine(context, track, wide, y);
+      context.fillStyle = Q.theme.accent;
+      context.fillRect(Math.min(Math.round(Q.timeline.x(Q.state.at)), wide - 2), 0, 1.5, HIGH);
+    }
+  };
+  const area = (context, track, wide, y) => {
+    const { time, value } = track.curve;
+    const first = Math.max(Q.after(time, Q.state.t0) - 1, 0);
+    const base = y(0);
+    const path = new Path2D();
+    let px = Math.max(Q.timeline.x(time[first]), -2);
+    const from = px;
+    let level = y(value[first]);
+    path.moveTo(px, level);
+    for (let i = first + 1; i < time.length && time[i - 1] <= Q.state.t1; i++) {
+      px = Math.min(Q.timeline.x(time[i]), wide + 2);
+      path.lineTo(px, level);
+      level = y(value[i]);
+      path.lineTo(px, level);
+    }
+    // The last level holds until the end of the recording.
+    const to = Math.min(Q.timeline.x(Q.view.span_ns), wide + 2);
+    path.lineTo(to, level);
+    context.strokeStyle = Q.theme.level;
+    context.lineWidth = 1.25;
+    context.stroke(path);
+    path.lineTo(to, base);
+    path.lineTo(from, base);
+    context.fillStyle = Q.theme.levelFill;
+    context.fill(path);
+  };
+  const capacityLine = (context, track, wide, y) => {
+    const { time, capacity } = track.curve;
+    context.strokeStyle = Q.theme.stuck;
+    context.lineWidth = 1;
+    context.setLineDash([5, 4]);
+    context.beginPath();
+    for (let i = 0; i < time.length; i++) {
+      if (capacity[i] <= 0) continue;
+      const from = i === 0 ? 0 : Q.timeline.x(time[i]);
+      const to = i + 1 < time.length ? Q.timeline.x(time[i + 1]) : wide;
+      if (to < 0 || from > wide) continue;
+      const level = Math.round(y(capacity[i])) + 0.5;
+      if (i === 0 || capacity[i] !== capacity[i - 1]) context.moveTo(Math.max(from, 0), level);
+      context.lineTo(Math.min(to, wide), level);
+    }
+    context.stroke();
+    context.setLineDash([]);
+    context.fillStyle = Q.theme.stuck;
+    context.font = "10px system-ui, sans-serif";
+    const text = `capacity ${Q.bytes(track.capacity)}`;
+    context.fillText(text, 4, y(track.capacity) + 11);
+  };
+  Q.onChange(() => draw());
+  return { mount, draw };
+})();

@@ -1,0 +1,96 @@
+// The waits of the page: columns unpacked, filtered, searched, and followed from waiter to waker.
+"use strict";
+Q.waits = (() => {
+  let w, density, lanes, matches;
+
+  const unpack = (view) => {
+    const columns = view.waits;
+    w = { id: Q.sums(columns.id), lane: Q.sums(columns.lane), start: Q.sums(columns.start), dur: columns.dur, kind: columns.kind,
+      object: columns.object, call: columns.call, text: columns.text, waker: columns.waker, stack: columns.stack };
+    w.size = w.id.length;
+    w.end = Float64Array.from(w.start, (start, i) => start + w.dur[i]);
+    w.open = new Uint8Array(w.size);
+    for (const row of columns.unfinished) w.open[row] = 1;
+    lanes = view.lanes.map(() => ({ low: 0, high: 0, density: [] }));
+    for (let row = 0; row < w.size; row++) {
+      const lane = lanes[w.lane[row]];
+      if (lane.high === 0) lane.low = row;
+      lane.high = row + 1;
+    }
+    const folded = view.density;
+    density = { width: view.span_ns / folded.bins, lane: Q.sums(folded.lane), kind: Q.sums(folded.kind), bin: Q.sums(folded.bin), share: folded.share, count: folded.count };
+    for (let low = 0; low < density.bin.length;) {
+      let high = low + 1;
+      while (high < density.bin.length && density.lane[high] === density.lane[low] && density.kind[high] === density.kind[low]) high++;
+      lanes[density.lane[low]].density.push({ kind: density.kind[low], low, high });
+      low = high;
+    }
+    matches = null;
+    Object.assign(api, { columns: w, density });
+  };
+
+  const rowText = (row) => {
+    const stack = w.stack[row] >= 0 ? Q.view.stacks[w.stack[row]].map((f) => Q.view.frames[f].join(" ")).join(" ") : "";
+    return `${Q.view.waits.texts[w.text[row]]} ${Q.objectName(w.object[row])} ${Q.view.kinds[w.kind[row]].id} ${Q.laneName(w.lane[row])} ${stack}`.toLowerCase();
+  };
+  const search = (query) => {
+    const wanted = query.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    if (!wanted.length) { matches = null; return; }
+    matches = new Uint8Array(w.size);
+    for (let row = 0; row < w.size; row++) {
+      const text = rowText(row);
+      if (wanted.every((word) => text.includes(word))) matches[row] = 1;
+    }
+  };
+  const shown = (row) => !Q.state.hidden.has(w.kind[row]) && w.dur[row] >= Q.state.shortest;
+  const found = (row) => matches === null || matches[row] === 1;
+
+  // The wait of a lane that holds a moment, or -1.
+  const at = (lane, time) => {
+    const { low, high } = lanes[lane];
+    const row = Q.after(w.start, time, low, high) - 1;
+    return row >= low && high > low && (w.end[row] >= time || w.open[row]) ? row : -1;
+  };
+  const ofId = (id) => w.id.indexOf(id);
+
+  // Who the verdict says could end a thread's last wait: lanes, those on the chain first.
+  const providersOf = (lane) => {
+    const graph = Q.view.graph;
+    const key = `t${Q.view.lanes[lane].tid}`;
+    const objects = graph.arrows.filter((a) => a.source === key).map((a) => a.target);
+    const ends = graph.arrows.filter((a) => objects.includes(a.source) && a.target !== key);
+    const inner = ends.filter((a) => a.in_chain);
+    return (inner.length ? inner : ends).map((a) => Q.laneOfKey(a.target)).filter((n) => n >= 0);
+  };
+  // From a wait to what it hung on, hop by hop: who woke it, and what had held the waker up until then.
+  const chainOf = (row) => {
+    const hops = [];
+    const seen = new Set();
+    while (row >= 0 && !seen.has(row) && hops.length < 24) {
+      seen.add(row);
+      if (w.open[row]) {
+        const lane = providersOf(w.lane[row])[0];
+        if (lane === undefined) break;
+        const next = at(lane, Q.view.span_ns);
+        hops.push({ from: row, lane, time: Math.max(w.start[row], next >= 0 ? w.start[next] : 0), open: true, next });
+        row = next;
+      } else {
+        const lane = w.waker[row];
+        if (lane < 0) break;
+        const before = Q.after(w.start, w.end[row], lanes[lane].low, lanes[lane].high) - 1;
+        const next = before >= lanes[lane].low && w.end[before] > w.start[row] && w.end[before] <= w.end[row] ? before : -1;
+        hops.push({ from: row, lane, time: w.end[row], open: false, next });
+        row = next;
+      }
+    }
+    return hops;
+  };
+
+  const api = { unpack, search, shown, found, at, ofId, chainOf, providersOf, rowText, lane: (n) => lanes[n], searching: () => matches !== null };
+  return api;
+})();
+
+Q.laneOfKey = (key) => {
+  Q.laneOfTid ||= new Map(Q.view.lanes.map((lane, n) => [`t${lane.tid}`, n]));
+  return Q.laneOfTid.has(key) ? Q.laneOfTid.get(key) : -1;
+};

@@ -1,0 +1,58 @@
+"""How far the recording can be trusted: what was kept, lost and folded, by which engine, at which cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from qtrace.render.page.arrays import ints
+from qtrace.render.report_input import ReportInput
+from qtrace.render.wording import count, digits, duration
+
+_PLAIN: tuple[tuple[str, str], ...] = (
+    ("Engine", "engine"),
+    ("qtrace", "qtrace"),
+    ("Python", "python"),
+    ("Kernel", "kernel"),
+    ("Architecture", "architecture"),
+    ("Target", "target"),
+    ("Folder", "cwd"),
+    ("Ended because", "end_reason"),
+)
+
+
+def command_line(meta: Mapping[str, str]) -> str:
+    """Return the recorded command as typed, or what stands in its place."""
+    if meta.get("redacted") not in (None, "", "0", "false", "null"):
+        return "redacted"
+    try:
+        argv = json.loads(meta.get("argv", "[]"))
+    except ValueError:
+        return meta.get("argv", "")
+    return " ".join(str(word) for word in argv) if isinstance(argv, list) else str(argv)
+
+
+def quality_rows(report: ReportInput, span_ns: int, folded: str) -> list[tuple[str, str]]:
+    """Return label and value pairs, those that are known."""
+    rows = [("Command", command_line(report.meta))]
+    rows += [(label, report.meta[key]) for label, key in _PLAIN if report.meta.get(key)]
+    rows.append(("Duration", duration(span_ns)))
+    calls = count(len(report.calls), "call")
+    rows.append(("Kept", f"{calls}, {count(len(report.waits), 'wait')}, {count(len(report.messages), 'message')}"))
+    rows.append(("Rate", f"{digits(len(report.calls) / max(span_ns / 1e9, 1e-9))} calls/s"))
+    rows.append(("Lost", _losses(report)))
+    rows.append(("Folded", folded))
+    if "complete" in report.meta:
+        whole = report.meta["complete"] in ("1", "true")
+        rows.append(("File", "closed by the recorder" if whole else "cut short: up to the last second is missing"))
+    rows.append(("Stacks", count(len(report.stacks), "Python stack")))
+    rows += [("Not seen", f"pid {pid}: {why}") for pid, why in report.verdict.unseen]
+    return [(label, value) for label, value in rows if value]
+
+
+def _losses(report: ReportInput) -> str:
+    if report.losses is None or report.losses.empty:
+        return "nothing"
+    events = int(ints(report.losses["events"], 0).sum())
+    reasons = ", ".join(sorted({str(reason) for reason in report.losses["reason"].dropna()}))
+    return f"{count(events, 'event')} in {count(len(report.losses), 'place')}" + (f" ({reasons})" if reasons else "")

@@ -1,0 +1,34 @@
+"""The text of a wait's call, as strace prints it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from qtrace.model.records import CallFlag
+from qtrace.model.syscalls import Architecture
+from qtrace.render.page.arrays import ints, words
+from qtrace.render.page.calls import ARGUMENTS, call_name, calls_at
+from qtrace.render.report_input import CallArray
+
+
+class CallTexts:
+    """Finds and words the call behind each wait."""
+
+    def __init__(self, calls: CallArray, architecture: Architecture, waits: pd.DataFrame) -> None:
+        """Look up the calls of all `waits` at once."""
+        self._calls = calls
+        self._architecture = architecture
+        self._names = words(waits["name"])
+        self._rows = calls_at(calls, ints(waits["tid"]), ints(waits["start_ns"])).tolist()
+
+    def texts(self) -> list[str]:
+        """Return a text for each wait; ``name(`` where the call itself was not kept."""
+        return [self._text(row, name) for row, name in zip(self._rows, self._names, strict=True)]
+
+    def _text(self, row: int, name: str) -> str:
+        if row < 0:
+            return f"{name}("
+        call = self._calls[row]
+        args = tuple(int(call[argument]) for argument in ARGUMENTS)
+        unfinished = bool(call["flags"] & CallFlag.UNFINISHED)
+        return call_text(call_name(int(call["nr"]), self._architecture), args, None if unfinished else int(call["ret"]))

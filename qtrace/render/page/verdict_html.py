@@ -1,0 +1,167 @@
+"""The verdict as HTML that needs no script: headline, chain as cards, advice, lines to change.
+
+Everything that comes from the program passes through `html.escape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from html import escape
+
+from qtrace.model.kinds import STUCK, VerdictKind
+from qtrace.model.snapshot import Frame
+from qtrace.model.verdict import Line, Verdict, Wait
+from qtrace.render.wording import count, duration, wait_sentence
+
+FRAMES_SHOWN = 12
+_LABELS: Mapping[VerdictKind, str] = {
+    VerdictKind.DEADLOCK: "Deadlock",
+    VerdictKind.ORPHANED: "Orphaned wait",
+    VerdictKind.LIVELOCK: "Livelock",
+    VerdictKind.EXTERNAL: "Waits for the outside",
+    VerdictKind.TIMED: "Waits for the clock",
+    VerdictKind.RUNNING: "Running",
+    VerdictKind.FINISHED: "Finished",
+}
+
+
+def _tag(name: str, css: str, text: str) -> str:
+    return f'<{name} class="{css}">{escape(text)}</{name}>'
+
+
+def _since(wait: Wait, verdict: Verdict) -> str:
+    if wait.since_ns is None:
+        return ""
+    waited = f"for {duration(verdict.at_ns - wait.since_ns)}" if verdict.at_ns else ""
+    if verdict.start_ns is None:
+        return waited
+    return f"{waited}, since {(wait.since_ns - verdict.start_ns) / 1e9:.3f} s".lstrip(", ")
+
+
+def _own_frame(frames: tuple[Frame, ...]) -> Frame | None:
+    # The program's own innermost line says more than the library's that it called into.
+    own = [frame for frame in frames if not _is_library(frame.file)]
+    return (own or list(frames) or [None])[0]
+
+
+def _is_library(file: str) -> bool:
+    return "/lib/python" in file or "site-packages" in file or file.startswith("<")
+
+
+def _frame_html(frame: Frame, css: str = "frame") -> str:
+    place = f"{frame.file.rsplit('/', 1)[-1]}:{frame.line}"
+    source = f"<code>{escape(frame.source)}</code>" if frame.source else ""
+    where = f'<span class="place" title="{escape(frame.file, quote=True)}">{escape(place)}</span>'
+    return f'<div class="{css}">{where} <span class="fn">{escape(frame.function)}</span>{source}</div>'
+
+
+def _stack_html(wait: Wait) -> str:
+    if not wait.python:
+        return ""
+    own = _own_frame(wait.python)
+    first = _frame_html(own, "frame own") if own else ""
+    if len(wait.python) < 2:
+        return first
+    rows = "".join(_frame_html(frame) for frame in wait.python[:FRAMES_SHOWN])
+    more = len(wait.python) - FRAMES_SHOWN
+    rest = f'<div class="frame more">{count(more, "more frame")}</div>' if more > 0 else ""
+    return f"{first}<details><summary>Python stack, {count(len(wait.python), 'frame')}</summary>{rows}{rest}</details>"
+
+
+def _card(wait: Wait, place: int, verdict: Verdict, next_why: str) -> str:
+    since = _since(wait, verdict)
+    head = (
+        f'<span class="step">{place}</span><span class="who"><b>{escape(wait.process)}</b>'
+        f'<span class="sep">/</span>{escape(wait.thread)}</span>'
+        f'<span class="ids">pid {wait.pid}, tid {wait.tid}</span>'
+        f'<span class="kind" data-kind="{wait.kind}"><i></i>{wait.kind}</span>'
+    )
+    state = _tag("p", "does", wait_sentence(wait)) + (_tag("p", "since", since) if since else "")
+    call = f'<code class="call">{escape(wait.call_text or wait.call_name)}</code>' if wait.call_name else ""
+    why = f'<p class="why">{escape(next_why)}</p>' if next_why else ""
+    return (
+        f'<li class="card" data-tid="{wait.tid}" tabindex="0"><div class="head">{head}</div>'
+        f'<div class="body">{state}{call}{_stack_html(wait)}</div>{why}</li>'
+    )
+
+
+def _why_next(verdict: Verdict, place: int) -> str:
+    chain = verdict.chain
+    wait = chain[place]
+    if place + 1 < len(chain):
+        follower, closing = chain[place + 1], ""
+    elif verdict.cycle:
+        tids = {provider.tid for provider in wait.providers}
+        follower = next((step for step in chain if step.tid in tids), chain[0])
+        closing = f", which closes the circle at {chain.index(follower) + 1}"
+    else:
+        return "" if wait.providers else "nobody is left who could end this wait"
+    reason = next((provider.why for provider in wait.providers if provider.tid == follower.tid), "")
+    return f"needs {follower.process} / {follower.thread}{closing}" + (f": {reason}" if reason else "")
+
+
+def chain_html(verdict: Verdict) -> str:
+    """Return the chain as an ordered list of cards, or an empty text where there is none."""
+    if not verdict.chain:
+        return ""
+    cards = "".join(
+        _card(wait, place + 1, verdict, _why_next(verdict, place)) for place, wait in enumerate(verdict.chain)
+    )
+    css = "chain cycle" if verdict.cycle else "chain"
+    return f'<ol class="{css}">{cards}</ol>'
+
+
+def _line_html(line: Line) -> str:
+    place = f"{line.file.rsplit('/', 1)[-1]}:{line.line}"
+    return (
+        f'<li><span class="place" title="{escape(line.file, quote=True)}">{escape(place)}</span> '
+        f'<span class="fn">{escape(line.function)}</span><code>{escape(line.source)}</code>'
+        f'<span class="note">{escape(line.note)}</span></li>'
+    )
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "unknown"}[value]
+    return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
+
+
+def advice_html(verdict: Verdict) -> str:
+    """Return what to change, which lines, and what the verdict rests on."""
+    parts = []
+    if verdict.advice:
+        parts.append(f'<h3>What to change</h3><p class="advice">{escape(verdict.advice)}</p>')
+    if verdict.lines:
+        parts.append(f'<ul class="lines">{"".join(map(_line_html, verdict.lines))}</ul>')
+    if verdict.evidence:
+        rows = "".join(
+            f"<div><dt>{escape(str(name).replace('_', ' '))}</dt><dd>{escape(_value_text(value))}</dd></div>"
+            for name, value in verdict.evidence.items()
+        )
+        parts.append(f'<h3>Evidence</h3><dl class="evidence">{rows}</dl>')
+    parts += _sentences("Assumes", verdict.assumptions)
+    parts += _sentences("Not seen", tuple(f"pid {pid}: {why}" for pid, why in verdict.unseen))
+    return "".join(parts)
+
+
+def _sentences(title: str, sentences: tuple[str, ...]) -> list[str]:
+    if not sentences:
+        return []
+    return [f"<h3>{title}</h3><ul>{''.join(f'<li>{escape(text)}</li>' for text in sentences)}</ul>"]
+
+
+def headline_html(verdict: Verdict, finished: Callable[[], str]) -> str:
+    """Return badge and headline.
+
+    Args:
+        verdict: The answer.
+        finished: Gives the headline of a program that ended by itself: where its time went.
+    """
+    mood = "bad" if verdict.kind in STUCK else "good" if verdict.kind is VerdictKind.FINISHED else "calm"
+    badges = [_tag("span", f"badge {mood}", _LABELS[verdict.kind]), _tag("span", "badge plain", str(verdict.certainty))]
+    if verdict.pattern:
+        badges.append(_tag("span", "badge plain mono", str(verdict.pattern)))
+    text = f"{verdict.headline} " if verdict.headline else ""
+    extra = finished() if verdict.kind is VerdictKind.FINISHED else ""
+    more = _tag("p", "where-time", extra) if extra else ""
+    return f'<div class="badges">{"".join(badges)}</div><h1 id="headline">{escape(text.strip())}</h1>{more}'

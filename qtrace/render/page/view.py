@@ -1,0 +1,296 @@
+"""Everything that the page shows, as one tree of plain lists, numbers and words.
+
+Times are nanoseconds since the picture's begin; long columns are stored as differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from qtrace.model.kinds import WaitKind
+from qtrace.model.syscalls import Architecture
+from qtrace.render.page import graph, lanes, marks, pipes, quality
+from qtrace.render.page.arrays import MISSING, IntArray, Words, codes, deltas, ints, words
+from qtrace.render.page.calls import call_rows
+from qtrace.render.page.texts import CallTexts
+from qtrace.render.palette import LOOKS
+from qtrace.render.report_input import ReportInput
+from qtrace.render.wording import short_count
+
+FORMAT = 1
+Plain = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The page's data, and the few facts that its static part needs."""
+
+    plain: Plain
+    finished: str
+    """Where the time went, for a program that ended by itself."""
+    summary: str
+    """Processes, threads, calls and duration in one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    report: ReportInput
+    start_ns: int
+    end_ns: int
+    processes: list[lanes.ProcessRow]
+    lanes: list[lanes.Lane]
+    lane_of_tid: dict[int, int]
+    marks: marks.Marks
+    by_kind: np.ndarray[Any, np.dtype[np.float64]]
+
+    @property
+    def span_ns(self) -> int:
+        return max(self.end_ns - self.start_ns, 1)
+
+
+def _bounds(report: ReportInput) -> tuple[int, int]:
+    starts = [int(table["start_ns"].min()) for table in (report.threads, report.waits) if len(table)]
+    ends = [int(table["end_ns"].dropna().max()) for table in (report.threads, report.waits) if table["end_ns"].any()]
+    if len(report.calls):
+        starts.append(int(report.calls["start_ns"].min()))
+        ends.append(int((report.calls["start_ns"] + report.calls["dur_ns"]).max()))
+    starts += [int(report.meta["start_ns"])] if report.meta.get("start_ns") else []
+    ends += [int(report.meta["end_ns"])] if report.meta.get("end_ns") else []
+    start = min(starts, default=0)
+    return start, max([*ends, start + 1])
+
+
+def _stage(report: ReportInput) -> _Stage:
+    start, end = _bounds(report)
+    processes = lanes.process_rows(report.processes)
+    found = lanes.lanes_of(report.threads, processes)
+    lane_of_tid = {lane.tid: number for number, lane in enumerate(found)}
+    rows = marks.with_lanes(report.waits, lane_of_tid)
+    tids = {int(wait.tid) for wait in report.verdict.chain}
+    chosen = marks.choose(rows, marks.ids_of_verdict(rows, tids), start, end)
+    return _Stage(report, start, end, processes, found, lane_of_tid, chosen, marks.time_by_kind(rows, len(found)))
+
+
+def _lanes_plain(stage: _Stage) -> list[Plain]:
+    life = [_life(stage, lane) for lane in stage.lanes]
+    mostly = [
+        (int(row.argmax()), float(row.max() / max(end - begin, 1)))
+        for row, (begin, end) in zip(stage.by_kind, life, strict=True)
+    ]
+    keep = frozenset(int(wait.tid) for wait in stage.report.verdict.chain)
+    groups = lanes.idle_groups(stage.lanes, mostly, keep)
+    return [
+        asdict(lane) | {"start_ns": begin, "end_ns": end, "alive": lane.end_ns == MISSING, "fold": group}
+        for lane, (begin, end), group in zip(stage.lanes, life, groups, strict=True)
+    ]
+
+
+def _life(stage: _Stage, lane: lanes.Lane) -> tuple[int, int]:
+    end = lane.end_ns if lane.end_ns != MISSING else stage.end_ns
+    return max(lane.start_ns - stage.start_ns, 0), max(end - stage.start_ns, 0)
+
+
+def _processes_plain(stage: _Stage) -> list[Plain]:
+    return [
+        asdict(row)
+        | {
+            "start_ns": row.start_ns - stage.start_ns,
+            "end_ns": row.end_ns - stage.start_ns if row.end_ns != MISSING else MISSING,
+        }
+        for row in stage.processes
+    ]
+
+
+def _objects_plain(stage: _Stage) -> tuple[list[Plain], list[str]]:
+    objects = stage.report.objects
+    ids = words(objects["object_id"])
+    rows = zip(ids, words(objects["kind"]), words(objects["label"]), ints(objects["capacity"]), strict=True)
+    plain = [{"id": i, "kind": kind, "label": label or i, "capacity": int(size)} for i, kind, label, size in rows]
+    return plain, ids
+
+
+def _waits_plain(stage: _Stage, object_ids: list[str]) -> Plain:
+    rows = stage.marks.exact
+    # Objects that the table of objects lacks still need a name.
+    place, names = codes(rows["object_id"], list(dict.fromkeys(object_ids)))
+    names_of_calls, call_names = codes(rows["name"])
+    texts = Words()
+    describe = CallTexts(stage.report.calls, _architecture(stage.report.meta), rows)
+    begin = rows["start_ns"].to_numpy() - stage.start_ns
+    waker = ints(rows["woken_by"])
+    stack = ints(rows["stack_id"])
+    stack_places = {number: at for at, number in enumerate(stage.report.stacks)}
+    return {
+        "id": deltas(ints(rows["wait_id"])),
+        "lane": deltas(ints(rows["lane"])),
+        "start": deltas(begin),
+        "dur": (rows["end_ns"].to_numpy() - rows["start_ns"].to_numpy()).tolist(),
+        "kind": ints(rows["kind_number"]).tolist(),
+        "object": place.tolist(),
+        "call": names_of_calls.tolist(),
+        "text": [texts.number(text) for text in describe.texts()],
+        "waker": [stage.lane_of_tid.get(int(tid), MISSING) for tid in waker],
+        "stack": [stack_places.get(int(number), MISSING) for number in stack],
+        "unfinished": np.flatnonzero(rows["unfinished"].to_numpy(dtype=bool)).tolist(),
+        "calls": call_names,
+        "texts": texts.texts,
+    }
+
+
+def _architecture(meta: Mapping[str, str]) -> Architecture:
+    try:
+        return Architecture(meta.get("architecture", Architecture.X86_64))
+    except ValueError:
+        return Architecture.X86_64
+
+
+def _density_plain(density: marks.Density) -> Plain:
+    columns: dict[str, IntArray] = {"lane": density.lane, "kind": density.kind}
+    plain: Plain = {name: deltas(column) for name, column in columns.items()}
+    return plain | {
+        "bins": density.bins,
+        "bin": deltas(density.bin),
+        "share": density.share.tolist(),
+        "count": density.count.tolist(),
+    }
+
+
+def _stacks_plain(report: ReportInput) -> tuple[list[list[int]], list[list[Any]]]:
+    frames: dict[tuple[str, int, str, str], int] = {}
+    stacks = []
+    for stack in report.stacks.values():
+        keys = [(frame.file, frame.line, frame.function, frame.source) for frame in stack]
+        stacks.append([frames.setdefault(key, len(frames)) for key in keys])
+    return stacks, [list(key) for key in frames]
+
+
+def _fill_plain(stage: _Stage, ids: dict[str, int]) -> list[Plain]:
+    return [
+        {
+            "object": ids.get(curve.object_id, MISSING),
+            "id": curve.object_id,
+            "time": deltas(curve.time_ns - stage.start_ns),
+            "bytes": curve.bytes.tolist(),
+            "capacity": deltas(curve.capacity),
+            "corners": curve.thinned_from,
+        }
+        for curve in pipes.fill_curves(stage.report.fill)
+    ]
+
+
+def _pipes_plain(stage: _Stage, ids: dict[str, int]) -> list[Plain]:
+    found = []
+    for row in pipes.pipe_metrics(stage.report.messages, stage.report.waits, stage.span_ns):
+        plain = {name: getattr(row, name) for name in row.__dataclass_fields__}
+        plain |= {name: asdict(spread) if spread else None for name, spread in _spreads(row)}
+        plain["object"] = ids.get(row.object_id, MISSING)
+        plain["depth_time_ns"] = deltas(row.depth_time_ns - stage.start_ns)
+        plain["depth"] = row.depth.tolist()
+        found.append(plain)
+    return found
+
+
+def _spreads(row: pipes.PipeMetrics) -> list[tuple[str, pipes.Spread | None]]:
+    return [("send", row.send), ("transit", row.transit), ("receive", row.receive)]
+
+
+def _critical_plain(stage: _Stage, ids: dict[str, int]) -> Plain | None:
+    path = stage.report.critical
+    if path is None or path.empty:
+        return None
+    path = path.sort_values("start_ns")
+    kind, _ = codes(path["kind"], marks.KINDS)
+    return {
+        "start": deltas(ints(path["start_ns"]) - stage.start_ns),
+        "dur": (ints(path["end_ns"]) - ints(path["start_ns"])).tolist(),
+        "lane": [stage.lane_of_tid.get(int(tid), MISSING) for tid in ints(path["tid"])],
+        "kind": kind.tolist(),
+        "object": [ids.get(name, MISSING) for name in words(path["object_id"])],
+    }
+
+
+def _chain_plain(stage: _Stage) -> list[Plain]:
+    rows = stage.marks.exact
+    last = rows.groupby("tid")["wait_id"].last() if len(rows) else {}
+    return [
+        {
+            "tid": int(wait.tid),
+            "lane": stage.lane_of_tid.get(int(wait.tid), MISSING),
+            "wait": int(last.get(wait.tid, -1)),
+        }
+        for wait in stage.report.verdict.chain
+    ]
+
+
+def _finished_sentence(stage: _Stage) -> str:
+    # Where the time went: the kinds that took most of the main thread's wall time.
+    if not stage.lanes:
+        return ""
+    begin, end = _life(stage, stage.lanes[0])
+    lived = max(end - begin, 1)
+    waited = stage.by_kind[0]
+    parts = [
+        f"{waited[kind] / lived:.0%} {LOOKS[WaitKind(marks.KINDS[kind])].meaning}"
+        for kind in waited.argsort()[::-1]
+        if waited[kind] / lived >= 0.01
+    ][:3]
+    running = max(1 - waited.sum() / lived, 0)
+    return f"Of its main thread's time, {running:.0%} was spent running" + "".join(f", {part}" for part in parts) + "."
+
+
+def fold_sentence(stage_marks: marks.Marks, calls: int) -> str:
+    """Return what the picture left out: "9.8 M calls folded into 4,120 marks"."""
+    drawn = len(stage_marks.exact) + len(stage_marks.density.lane)
+    if not stage_marks.folded:
+        return f"nothing: every one of {short_count(drawn)} waits is drawn"
+    return f"{short_count(calls)} calls folded into {short_count(drawn)} marks"
+
+
+def page_view(report: ReportInput) -> View:
+    """Return all that the page shows of one recording."""
+    stage = _stage(report)
+    objects, object_ids = _objects_plain(stage)
+    ids = {name: number for number, name in enumerate(object_ids)}
+    names = {row.pid: row.name for row in stage.processes}
+    stacks, frames = _stacks_plain(report)
+    folded = fold_sentence(stage.marks, len(report.calls))
+    verdict = report.verdict
+    plain: Plain = {
+        "format": FORMAT,
+        "name": report.name,
+        "span_ns": stage.span_ns,
+        "verdict_at_ns": min(max(verdict.at_ns - stage.start_ns, 0), stage.span_ns) if verdict.at_ns else stage.span_ns,
+        "kinds": [{"id": str(kind), **asdict(LOOKS[kind])} for kind in WaitKind],
+        "processes": _processes_plain(stage),
+        "lanes": _lanes_plain(stage),
+        "objects": objects,
+        "waits": _waits_plain(stage, object_ids),
+        "density": _density_plain(stage.marks.density),
+        "folded": {"calls": len(report.calls), "waits": stage.marks.folded, "sentence": folded},
+        "stacks": stacks,
+        "frames": frames,
+        "fill": _fill_plain(stage, ids),
+        "pipes": _pipes_plain(stage, ids),
+        "calls": [asdict(row) for row in call_rows(report.calls, _architecture(report.meta))],
+        "time_by_kind": np.rint(stage.by_kind).astype(np.int64).tolist(),
+        "critical": _critical_plain(stage, ids),
+        "chain": _chain_plain(stage),
+        "cycle": verdict.cycle,
+        "graph": asdict(graph.wait_graph(verdict, names)),
+        "quality": quality.quality_rows(report, stage.span_ns, folded),
+    }
+    return View(plain, _finished_sentence(stage), _summary(stage))
+
+
+def _summary(stage: _Stage) -> str:
+    from qtrace.render.wording import count, duration
+
+    calls = short_count(len(stage.report.calls))
+    return (
+        f"{count(len(stage.processes), 'process', 'processes')} · {count(len(stage.lanes), 'thread')} · "
+        f"{calls} calls · {duration(stage.span_ns)}"
+    )

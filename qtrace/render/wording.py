@@ -1,0 +1,80 @@
+"""Numbers and objects in words, the same in every part of the page."""
+
+from __future__ import annotations
+
+from qtrace.model.kinds import WaitKind
+from qtrace.model.verdict import NamedObject, Wait
+
+_STEPS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
+
+
+def duration(nanoseconds: float) -> str:
+    """Return a duration with three digits and a fitting unit: ``1.25 s``, ``310 µs``."""
+    for step, unit in _STEPS:
+        if abs(nanoseconds) >= step:
+            return f"{digits(nanoseconds / step)} {unit}"
+    return f"{nanoseconds:.0f} ns"
+
+
+def digits(number: float) -> str:
+    """Return a number with three significant digits and thousands separated."""
+    if abs(number) >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun: ``1 thread``, ``12 threads``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def short_count(number: float) -> str:
+    """Return a large number as a person says it: ``9.8 M``, ``310,000``, ``42``."""
+    if number >= 1e9:
+        return f"{number / 1e9:.1f} G"
+    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number:,.0f}"
+
+
+def object_sentence(target: NamedObject | None) -> str:
+    """Return how full an object is, in words; empty where that is unknown or means nothing."""
+    if target is None or target.bytes is None:
+        return ""
+    if target.capacity:
+        return f"{target.bytes:,} of {target.capacity:,} bytes"
+    return count(target.bytes, "byte")
+
+
+def wait_sentence(wait: Wait) -> str:
+    """Return what a wait is about: "waits for room in queue pipe (61,500 of 65,536 bytes, ...)"."""
+    target = wait.target
+    verb = _VERBS[wait.kind]
+    if target is None:
+        return verb
+    level = object_sentence(target)
+    if level and wait.kind is WaitKind.PIPE_FULL:
+        level += ", full for this message"
+    return f"{verb} {target.label}" + (f" ({level})" if level else "")
+
+
+_VERBS: dict[WaitKind, str] = {
+    WaitKind.PIPE_FULL: "waits for room in",
+    WaitKind.PIPE_EMPTY: "waits for data from",
+    WaitKind.SOCKET_FULL: "waits for room in",
+    WaitKind.SOCKET_EMPTY: "waits for data from",
+    WaitKind.ACCEPT: "waits for a connection on",
+    WaitKind.CONNECT: "waits to be connected to",
+    WaitKind.LOCK: "waits for",
+    WaitKind.SEMAPHORE: "waits for",
+    WaitKind.CONDITION: "waits to be notified by",
+    WaitKind.THREAD_JOIN: "waits for the end of",
+    WaitKind.GIL: "waits for",
+    WaitKind.CHILD_EXIT: "waits for the exit of",
+    WaitKind.POLL: "waits for an event of",
+    WaitKind.SLEEP: "sleeps",
+    WaitKind.TIMEOUT: "waits for a timeout of",
+    WaitKind.SIGNAL: "waits for a signal to",
+    WaitKind.STOPPED: "is stopped",
+    WaitKind.FILE_LOCK: "waits for the file lock on",
+    WaitKind.EVENTFD: "waits for",
+    WaitKind.EXTERNAL: "waits for the outside:",
+}
