@@ -1,0 +1,404 @@
+"""Read a recording, whole or not: what a killed recorder, a full disk or a bad copy has left.
+
+The file is opened for reading only and nothing is left beside it. A rollback journal that a killed
+recorder left ("hot") must be played back before the tables make sense, which needs write access: it
+is done in a private copy. Otherwise the file is read in place, in many short statements, so that a
+recorder which is still writing is never kept waiting.
+
+A damaged file is read as far as it goes: SQLite refuses a page, not the file, so reading goes on
+behind the hole; rows whose values cannot be right and blocks that fail zlib's checksum are left
+out. What was left out is counted, and said in `TraceReader.damage`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from qtrace.errors import RecordingError
+from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CALL_STRUCT, CallFlag
+from qtrace.tracefile.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    CallArray: TypeAlias = np.ndarray[Any, np.dtype[np.void]]
+
+Row: TypeAlias = tuple[Any, ...]
+
+LATEST_NS = 1 << 62
+"""No machine has been up for 146 years: a later time is damage, and would overflow sums."""
+MOST_CALLS_IN_BLOCK = 1 << 21
+"""A hundred times what the writer puts into a block; more is damage, not a reason to allocate."""
+LONGEST_HOLE = 1 << 24
+"""How many row numbers are skipped at most to find a readable row behind a damaged page."""
+ANSWER_SECONDS = 10.0
+"""How long to wait for a recorder that is committing just now."""
+
+_NEVER_NULL = frozenset({"time_ns", "start_ns", "pid", "tid", "fd", "addr", "object_id", "event", "what", "stack_id"})
+_ID_COLUMNS = frozenset({"pid", "tid", "fd", "ppid", "creator_tid"})
+_DDL = {table.name: table.ddl for table in TABLES}
+
+
+def _columns_of(ddl: str) -> tuple[tuple[str, str], ...]:
+    inside = ddl[ddl.index("(") + 1 : ddl.rindex(")")].split(" PRIMARY KEY (")[0]
+    words = (column.split() for column in inside.split(","))
+    return tuple((word[0], word[1]) for word in words if len(word) > 1)
+
+
+COLUMNS = {name: tuple(column for column, _ in _columns_of(ddl)) for name, ddl in _DDL.items()}
+"""Table name to its columns, in the order of `TraceReader.rows`."""
+
+
+class TraceReader:
+    """One recording, opened for reading.
+
+    Attributes:
+        path: The file.
+        meta: Facts about the recording; the keys are those of the schema's table `meta`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the file and read its facts.
+
+        Raises:
+            RecordingError: It is missing, no recording, one of a newer version, or damaged so far
+                that not even its list of tables can be read.
+        """
+        self.path = Path(path)
+        self._losses: dict[str, int] = {}
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._calls: CallArray | None = None
+        self._database = self._open()
+        try:
+            self._known = self._check()
+            self.meta: dict[str, str] = {str(key): str(value) for key, value in self.rows("meta") if value is not None}
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> TraceReader:
+        """Return the reader, to be closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was read stays usable."""
+        self._database.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+            self._copy = None
+
+    # Opening ------------------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            with self.path.open("rb") as file:
+                head = file.read(100)
+        except OSError as error:
+            raise RecordingError(
+                f"cannot read the recording {self.path}: {error.strerror or error}",
+                "Name a file that `qtrace record` wrote.",
+            ) from None
+        if not head.startswith(b"SQLite format 3\0") or int.from_bytes(head[68:72], "big") != APPLICATION_ID:
+            raise RecordingError(f"{self.path} is not a qtrace recording", "Name a file that `qtrace record` wrote.")
+        version = int.from_bytes(head[60:64], "big")
+        if version > SCHEMA_VERSION:
+            raise RecordingError(
+                f"{self.path} was written by a newer qtrace (format {version}; this one reads {SCHEMA_VERSION})",
+                "Install a newer qtrace: pip install --upgrade qtrace",
+            )
+        for attempt in (self._open_in_place, self._open_rolled_back, self._open_as_it_lies):
+            database = attempt()
+            if database is not None:
+                return database
+        raise RecordingError(
+            f"{self.path} is damaged beyond reading: its list of tables cannot be read",
+            "Only a copy from before the damage can help.",
+        )
+
+    def _open_in_place(self) -> sqlite3.Connection | None:
+        return _connect(self.path, "mode=ro")
+
+    def _open_rolled_back(self) -> sqlite3.Connection | None:
+        # A journal that SQLite would have to play back makes a read-only open fail: SQLite's
+        # READONLY_ROLLBACK. Played back in a copy, the last transaction, which was never committed,
+        # is gone and the rest is whole.
+        journal = self.path.with_name(self.path.name + "-journal")
+        if not journal.exists():
+            return None
+        self._copy = tempfile.TemporaryDirectory(prefix="qtrace-")
+        copied = Path(self._copy.name, "recording")
+        try:
+            shutil.copyfile(self.path, copied)
+            shutil.copyfile(journal, copied.with_name("recording-journal"))
+        except OSError:
+            return None
+        return _connect(copied, "mode=rw")
+
+    def _open_as_it_lies(self) -> sqlite3.Connection | None:
+        # Without locks and journals: a file system that has no locks, or a damaged header.
+        return _connect(self.path, "immutable=1")
+
+    def _check(self) -> frozenset[str]:
+        # Only tables exactly as the schema has them are read: a file from elsewhere could hold a
+        # view of that name whose query never ends.
+        found: dict[Any, Any] = dict(self._guarded("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+        return frozenset(name for name, ddl in _DDL.items() if found.get(name) == ddl)
+
+    # Tables -------------------------------------------------------------------------------------
+
+    @property
+    def damage(self) -> str:
+        """What could not be read so far, in a sentence; empty if the recording is whole."""
+        if not self._losses:
+            return ""
+        parts = [f"{what} ({times})" if times > 1 else what for what, times in self._losses.items()]
+        return "the recording is damaged; left out: " + ", ".join(parts)
+
+    def _lose(self, what: str, times: int = 1) -> None:
+        self._losses[what] = self._losses.get(what, 0) + times
+
+    def rows(self, table: str) -> list[Row]:
+        """Return a table's rows, in the order they were written, columns as in the schema.
+
+        Rows whose values cannot be right are left out; see `damage`.
+
+        Raises:
+            KeyError: The schema has no such table.
+        """
+        columns = _columns_of(_DDL[table])
+        if table not in self._known:
+            self._lose(f"the table {table}")
+            return []
+        names = ", ".join(name for name, _ in columns)
+        if "WITHOUT ROWID" in _DDL[table]:
+            read = self._guarded(f"SELECT {names} FROM {table}", table)
+        else:
+            read = [row[1:] for row in self._scan(table, names)]
+        fits = _fitting(columns)
+        kept = [row for row in read if fits(row)]
+        if len(kept) < len(read):
+            self._lose(f"rows of {table} with impossible values", len(read) - len(kept))
+        return kept
+
+    def _guarded(self, query: str, table: str = "") -> list[Row]:
+        read: list[Row] = []
+        try:
+            for row in self._database.execute(query):
+                if table and read and not row[0] > read[-1][0]:
+                    raise sqlite3.DatabaseError("keys out of order")
+                read.append(row)
+        except (sqlite3.Error, TypeError):
+            self._lose(f"a part of {table}" if table else "the list of tables")
+        return read
+
+    def _scan(self, table: str, names: str) -> Iterator[Row]:
+        # In the order of row numbers, which must grow: a damaged tree of pages could lead back to
+        # where it was, without end. Behind a page that cannot be read, go on by ever longer steps.
+        last, step = -(1 << 62), 0
+        while True:
+            try:
+                cursor = self._database.execute(
+                    f"SELECT rowid, {names} FROM {table} WHERE rowid > ? ORDER BY rowid", (last + step,)
+                )
+                for row in cursor:
+                    if row[0] <= last:
+                        raise sqlite3.DatabaseError("row numbers out of order")
+                    last, step = row[0], 0
+                    yield row
+                return
+            except (sqlite3.Error, OverflowError):
+                if not step:
+                    self._lose(f"a part of {table}")
+                    last = max(last, 0)
+                step = step * 2 or 1
+                if step > LONGEST_HOLE:
+                    return
+
+    # Calls --------------------------------------------------------------------------------------
+
+    @cached_property
+    def end_ns(self) -> int:
+        """The recording's last moment: from `meta`, or the latest time found where that is missing."""
+        stated = self.meta.get("end_ns", "")
+        if stated.isdigit() and 0 < int(stated) < LATEST_NS:
+            return int(stated)
+        times = [last for _, _, last, *_ in self._block_list]
+        times += [row[0] for table in ("lifecycle", "snapshots") for row in self.rows(table)]
+        times += [record[0] for record in self._pending_records]
+        return max(times, default=0)
+
+    @cached_property
+    def start_ns(self) -> int:
+        """The recording's first moment: from `meta`, or the earliest time found where that is missing."""
+        stated = self.meta.get("start_ns", "")
+        if stated.isdigit() and 0 < int(stated) < LATEST_NS:
+            return int(stated)
+        times = [first for _, first, *_ in self._block_list]
+        times += [row[0] for row in self.rows("lifecycle")]
+        times += [record[0] for record in self._pending_records]
+        return min(times, default=0)
+
+    @cached_property
+    def _block_list(self) -> list[tuple[int, int, int, int, str]]:
+        # The stored bytes are not touched: where they do not fit a page SQLite reads them only
+        # when asked for.
+        if "blocks" not in self._known:
+            self._lose("the table blocks")
+            return []
+        kept = []
+        for row in self._scan("blocks", "block, first_ns, last_ns, calls, codec"):
+            _, block, first, last, count, codec = row
+            whole = isinstance(count, int) and 0 < count <= MOST_CALLS_IN_BLOCK and _is_time(first) and _is_time(last)
+            if whole and codec in ("rows", "columns"):
+                kept.append((block, first, last, count, codec))
+            else:
+                self._lose("blocks of calls")
+        return kept
+
+    @cached_property
+    def _pending_records(self) -> list[tuple[int, ...]]:
+        found = []
+        for tid, packed in self.rows("pending"):
+            if isinstance(packed, bytes) and len(packed) == CALL_BYTES:
+                record = CALL_STRUCT.unpack(packed)
+                if record[2] == tid and _is_time(record[0]):
+                    found.append(record)
+                    continue
+            self._lose("rows of pending with impossible values")
+        return found
+
+    @property
+    def call_count(self) -> int:
+        """How many calls the recording holds, by its own list and without reading them."""
+        return sum(count for *_, count, _ in self._block_list) + len(self._pending_records)
+
+    def calls(self) -> CallArray:
+        """Return every call in the order of entry: a structured array of `CALL_FIELDS`.
+
+        Read once and kept: 92 bytes a call. Calls that were in progress when the recording ended
+        have `CallFlag.UNFINISHED`, and last until `end_ns`.
+        """
+        if self._calls is None:
+            self._calls = self._read_calls()
+        return self._calls
+
+    def _read_calls(self) -> CallArray:
+        import numpy as np
+
+        records = np.zeros(self.call_count, dtype=np.dtype(CALL_FIELDS))
+        filled = 0
+        for block, _, _, count, codec in self._block_list:
+            if self._read_block(block, codec, records[filled : filled + count]):
+                filled += count
+            else:
+                self._lose("blocks of calls")
+        for pending in self._pending_records:
+            records[filled] = pending
+            filled += 1
+        return self._in_order(records[:filled], len(self._pending_records))
+
+    def _read_block(self, block: int, codec: str, into: CallArray) -> bool:
+        import numpy as np
+
+        size = into.size * CALL_BYTES
+        try:
+            answer = self._database.execute("SELECT records FROM blocks WHERE block = ?", (block,)).fetchone()
+            if answer is None or not isinstance(answer[0], bytes):
+                return False
+            stream = zlib.decompressobj()
+            raw = stream.decompress(answer[0], size + 1)
+        except (sqlite3.Error, zlib.error):
+            return False
+        if len(raw) != size or not stream.eof:
+            return False
+        if codec == "rows":
+            into[:] = np.frombuffer(raw, dtype=into.dtype)
+            return True
+        place = 0
+        for name, kind in CALL_FIELDS:
+            column = np.frombuffer(raw, dtype=kind, count=into.size, offset=place)
+            place += column.nbytes
+            into[name] = np.cumsum(column) if name == "start_ns" else column
+        return True
+
+    def _in_order(self, records: CallArray, pending: int) -> CallArray:
+        # Column by column: a second copy of the whole array would double the memory.
+        import numpy as np
+
+        starts = records["start_ns"]
+        right = (starts >= 0) & (starts < LATEST_NS) & (records["dur_ns"] >= 0) & (records["dur_ns"] < LATEST_NS)
+        right[len(right) - pending :] = True
+        if not right.all():
+            self._lose("calls with impossible times", int((~right).sum()))
+            records = records[right]
+        if pending:
+            tail = records[-pending:]
+            tail["flags"] |= int(CallFlag.UNFINISHED)
+            tail["dur_ns"] = np.maximum(self.end_ns - tail["start_ns"], 0)
+        order = np.argsort(records["start_ns"], kind="stable")
+        if np.any(order[1:] < order[:-1]):
+            for name, _ in CALL_FIELDS:
+                records[name] = records[name][order]
+        return records
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection | None:
+    # writable_schema lets SQLite open a file that is shorter than its header says (a truncated
+    # one); nothing is written through it. The first query tells whether the file can be read at all.
+    database = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=ANSWER_SECONDS,
+        check_same_thread=False,
+    )
+    database.text_factory = lambda text: text.decode("utf-8", "replace")
+    try:
+        database.execute("PRAGMA writable_schema=ON")
+        database.execute("PRAGMA trusted_schema=OFF")
+        database.execute("PRAGMA mmap_size=0")
+        if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return database
+    except sqlite3.Error:
+        pass
+    database.close()
+    return None
+
+
+def _is_time(number: object) -> bool:
+    return isinstance(number, int) and 0 <= number < LATEST_NS
+
+
+def _fitting(columns: tuple[tuple[str, str], ...]) -> Callable[[Row], bool]:
+    # SQLite lets any value stand in any column; the rest of qtrace may rely on their types.
+    rules = [_fits_integer(name) if kind == "INTEGER" else _fits_kind(name, kind) for name, kind in columns]
+
+    def fits(row: Row) -> bool:
+        return all(rule(value) for rule, value in zip(rules, row, strict=True))
+
+    return fits
+
+
+def _fits_integer(name: str) -> Callable[[Any], bool]:
+    null = name not in _NEVER_NULL
+    highest = LATEST_NS if name.endswith("_ns") else 1 << 31 if name in _ID_COLUMNS else 1 << 63
+    lowest = 0 if name.endswith("_ns") else -highest
+    return lambda value: null if value is None else isinstance(value, int) and lowest <= value < highest
+
+
+def _fits_kind(name: str, kind: str) -> Callable[[Any], bool]:
+    null = name not in _NEVER_NULL
+    wanted = bytes if kind == "BLOB" else str
+    return lambda value: null if value is None else isinstance(value, wanted)
