@@ -91,7 +91,7 @@ def table(rounds: int, scale: float) -> list[str]:
                 for kind in KINDS:
                     rates[kind].append(throughput(kind, shape, size_bytes, int(count * scale)))
             ratio = {
-                kind: statistics.median(rate / base for rate, base in zip(rates[kind], rates["standard"]))
+                kind: statistics.median(rate / base for rate, base in zip(rates[kind], rates["standard"], strict=True))
                 for kind in KINDS
             }
             middle = {kind: statistics.median(rates[kind]) for kind in KINDS}

@@ -21,7 +21,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -100,13 +99,14 @@ class RobustMutex:
     It belongs to the thread that took it. A thread that takes it twice gets a RuntimeError.
     """
 
-    __slots__ = ("_address", "_memory", "_word")
+    __slots__ = ("_address", "_memory", "_owner")
 
     def __init__(self, mapping: mmap.mmap, offset: int) -> None:
         # Exports the mapping's buffer, which keeps the memory mapped while the lock exists.
         self._memory = (ctypes.c_char * MUTEX_BYTES).from_buffer(mapping, offset)
         self._address = ctypes.c_void_p(ctypes.addressof(self._memory))
-        self._word = _owner_word_offset()
+        word = offset + _owner_word_offset()
+        self._owner = memoryview(mapping)[word : word + 4].cast("I")
 
     def initialize(self) -> None:
         """Make the memory an unlocked mutex. Once, before anybody else has the mapping."""
@@ -141,7 +141,7 @@ class RobustMutex:
 
     def holder(self) -> Holder | None:
         """Return who holds the lock now; nobody, or somebody dead, is None."""
-        tid = int.from_bytes(self._memory[self._word : self._word + 4], sys.byteorder) & FUTEX_TID_MASK
+        tid = self._owner[0] & FUTEX_TID_MASK
         if not tid:
             return None
         return Holder(tid, _process_of(tid))
@@ -149,7 +149,7 @@ class RobustMutex:
     @property
     def locked(self) -> bool:
         """Whether somebody holds the lock, dead holders included."""
-        return bool(int.from_bytes(self._memory[self._word : self._word + 4], sys.byteorder) & FUTEX_TID_MASK)
+        return bool(self._owner[0] & FUTEX_TID_MASK)
 
     def _wait(self, timeout: float | None) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout

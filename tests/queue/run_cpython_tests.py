@@ -2,8 +2,8 @@
 
     python tests/queue/run_cpython_tests.py [--methods=fork,spawn,forkserver] [--all] [--standard] [-v]
 
-Works with any CPython 3.8 or later that brings its `test` package. `--all` adds the
-pool's tests, whose queues are ours too. `--standard` runs the same tests without ours,
+Works with any CPython 3.8 or later that brings its `test` package. `--all` adds
+the tests of pools, connections and barriers. `--standard` runs the same tests without ours,
 to tell a failure of ours from one of the machine. Exit status 0 if all pass.
 """
 
@@ -24,9 +24,7 @@ QUEUE_CASES = (
     "WithManagerTestQueue",
     "TestSimpleQueue",
     "TestStdinBadfiledescriptor",
-    "WithProcessesTestConnection",
     "TestStartMethod",
-    "WithProcessesTestBarrier",
     "WithManagerTestMyManager",
     "TestInitializers",
     "WithProcessesTestProcess",
@@ -35,7 +33,14 @@ QUEUE_CASES = (
     "TestCloseFds",
 )
 QUEUE_TESTS = {"TestSyncManagerTypes": ("test_queue", "test_joinable_queue")}
-POOL_CASES = ("WithProcessesTestPool", "WithProcessesTestPoolWorkerLifetime", "TestPoolNotLeakOnFailure")
+# What stands on queues, or beside them in the same program.
+NEIGHBOUR_CASES = (
+    "WithProcessesTestPool",
+    "WithProcessesTestPoolWorkerLifetime",
+    "TestPoolNotLeakOnFailure",
+    "WithProcessesTestConnection",
+    "WithProcessesTestBarrier",
+)
 
 
 def method_of(arguments: list[str]) -> str | None:
@@ -61,11 +66,11 @@ if method_of(sys.argv):
     install_cases(str(method_of(sys.argv)))
 
 
-def suite_of(with_pools: bool) -> unittest.TestSuite:
+def suite_of(with_neighbours: bool) -> unittest.TestSuite:
     """Return the queue tests that the running CPython has."""
     suite = unittest.TestSuite()
     loader = unittest.TestLoader()
-    for name in QUEUE_CASES + (POOL_CASES if with_pools else ()):
+    for name in QUEUE_CASES + (NEIGHBOUR_CASES if with_neighbours else ()):
         if name in globals():
             suite.addTests(loader.loadTestsFromTestCase(globals()[name]))
     for name, tests in QUEUE_TESTS.items():
@@ -79,7 +84,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--method", help="test this one, in this process")
-    parser.add_argument("--all", action="store_true", help="the pool's tests too")
+    parser.add_argument("--all", action="store_true", help="the tests of pools, connections and barriers too")
     parser.add_argument("--standard", action="store_true", help="with the standard queue, for comparison")
     parser.add_argument("-v", "--verbose", action="store_true")
     options = parser.parse_args()
