@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qtrace.analyse.chain import Chain, follow, follow_live, part_of, start_of
 from qtrace.analyse.graph import Standing, WaitGraph, build
 from qtrace.analyse.naming import Names, wait_of
-from qtrace.analyse.patterns import recognise
+from qtrace.analyse.patterns import recognise, recognise_live
 from qtrace.analyse.patterns.case import Case, Finding
 from qtrace.analyse.respawn import RespawnStorm, respawn_storm
 from qtrace.analyse.scene import Scene, scene_of
@@ -182,8 +182,7 @@ def _spinning(graph: WaitGraph, names: Names) -> Verdict:
         start = root
     chain = follow(graph, start, members)
     case = Case(graph, names, chain, members, VerdictKind.LIVELOCK)
-    verdict = _hang(case, recognise(case), members)
-    return verdict
+    return _hang(case, recognise(case), members)
 
 
 def _storm(graph: WaitGraph, names: Names, storm: RespawnStorm) -> Verdict:
@@ -222,10 +221,16 @@ def _live(graph: WaitGraph, names: Names) -> Verdict:
         for place, node in enumerate(way)
         if node.in_call
     )
+    kind = _VERDICTS[standing]
+    finding = recognise_live(Case(graph, names, Chain(way, cycle=False), frozenset(), kind))
     return Verdict(
-        kind=_VERDICTS[standing],
+        kind=kind,
         certainty=Certainty.UNKNOWN if standing is Standing.UNSEEN else Certainty.PROVEN,
-        headline=live_headline(names, way),
+        headline=(finding.headline if finding is not None else None) or live_headline(names, way),
+        pattern=finding.pattern if finding is not None else None,
+        advice=finding.advice if finding is not None else None,
+        evidence=dict(finding.evidence) if finding is not None else {},
+        lines=finding.lines if finding is not None else (),
         chain=chain,
         waits=_waits(graph, names),
         live=_live_threads(graph, names),

@@ -131,11 +131,7 @@ def _joined_by_word(scene: Scene, actor: Actor, target: WaitObject) -> Actor | N
     # pthread_join waits on the joined thread's own id, which the kernel clears when it ends.
     if target.value is None or target.owner_tid is not None:
         return None
-    other = next(
-        (a for a in scene.actors_of(actor.pid) if int(a.tid) == target.value and a is not actor),
-        None,
-    )
-    return other
+    return next((a for a in scene.actors_of(actor.pid) if int(a.tid) == target.value and a is not actor), None)
 
 
 def narrow(scene: Scene, actor: Actor, want: Want, kind: WaitKind) -> Narrowed | None:
@@ -295,9 +291,8 @@ def _is_inside(actor: Actor, lock: _QueueLock, target: WaitObject) -> bool:
     waits_for_lock = any(want.object_id == target.object_id for want in actor.thread.wants)
     if waits_for_lock:
         return False
-    if any(want.kind in FUTEX_KINDS for want in actor.thread.wants):
-        return False  # at the lock of another queue, or idle at "not empty"
-    return True
+    # In a futex it is at the lock of another queue, or idle at "not empty".
+    return all(want.kind not in FUTEX_KINDS for want in actor.thread.wants)
 
 
 def _by_text(scene: Scene, actor: Actor, want: Want) -> Narrowed | None:

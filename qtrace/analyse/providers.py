@@ -16,6 +16,7 @@ from qtrace.analyse.activity import Doing
 from qtrace.analyse.futexes import FUTEX_KINDS, Narrowed, futex_kind, is_shared, narrow
 from qtrace.analyse.reduction import ALWAYS, NEVER, Need, all_of, any_of
 from qtrace.analyse.scene import Actor, Scene
+from qtrace.analyse.torn import Torn, may_send_rest, torn_message_of
 from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.kinds import Certainty, ObjectKind, Role, WaitKind
 from qtrace.model.snapshot import WaitObject, Want
@@ -186,18 +187,45 @@ def _held_by(
     living = tuple(pid for pid in pids if scene.actors_of(pid))
     if actor.does(Doing.PROCESS_JOIN) and kind is WaitKind.PIPE_EMPTY:
         return _sentinel(scene, groups, actor, want, living)
+    torn = torn_message_of(scene, actor)
+    if torn is not None:
+        return _rest_of_message(scene, groups, actor, want, kind, living, torn)
     served = _manager_threads(scene, actor, living)
     if served:
         edges = [_edge(actor, other, "serves a client of the manager", want) for other in served]
         full = any_of(other.tid for other in served)
         return Event(kind, want.object_id, tuple(edges), full, groups.any_thread(living))
-    return Event(
-        kind,
-        want.object_id,
-        edges_to(scene, actor, living, why, want),
-        groups.any_thread(living),
-        groups.any_thread(living),
-    )
+    edges = edges_to(scene, actor, living, why, want) or _closed_at_exit(scene, actor, kind)
+    return Event(kind, want.object_id, edges, groups.any_thread(living), groups.any_thread(living))
+
+
+def _rest_of_message(
+    scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKind, pids: tuple[Tgid, ...], torn: Torn
+) -> Event:
+    # Only the thread that began the message can send the rest of it.
+    senders = [o for pid in pids for o in scene.actors_of(pid) if o.tid != actor.tid and may_send_rest(o)]
+    writer = scene.process(torn.writer_pid) if torn.writer_pid is not None else None
+    if writer is not None and not writer.alive:
+        edge = Edge(writer.pid, None, Certainty.PROVEN, "had begun to send the message, and has ended", EXACT)
+        return Event(kind, want.object_id, (edge,), NEVER, NEVER)
+    why = "may be in the middle of sending the message"
+    edges = tuple(_edge(actor, other, why, want) for other in senders)
+    words = "only the one that has sent the beginning of a message sends the rest of it"
+    full = any_of(other.tid for other in senders)
+    return Event(kind, want.object_id, edges, full, groups.any_thread(pids), assumptions=(words,))
+
+
+def _closed_at_exit(scene: Scene, actor: Actor, kind: WaitKind) -> tuple[Edge, ...]:
+    # A program that ends closes its ends of its queues before it waits for its children: they can
+    # only have been fed by it, and it waits for them.
+    if kind is not WaitKind.PIPE_EMPTY or actor.does(Doing.MPQ_GET, Doing.SIMPLEQ_GET) is None:
+        return ()
+    process = scene.process(actor.pid)
+    parent = scene.main_of(process.ppid) if process is not None else None
+    if parent is None or parent.does(Doing.PROCESS_EXIT) is None or parent.does(Doing.PROCESS_JOIN) is None:
+        return ()
+    why = "has closed its end of the queue when it began to end, and waits for its children"
+    return (Edge(parent.pid, parent.tid, Certainty.LIKELY, why, POSSIBLE),)
 
 
 def outsider(scene: Scene, pids: Iterable[Tgid]) -> tuple[str, str] | None:
@@ -245,7 +273,9 @@ def _edge(actor: Actor, other: Actor, why: str, want: Want) -> Edge:
     cost = NATURAL if other.thread.is_main or other.helper is not None else NATURAL + 1
     if other.pid == actor.pid:
         cost += POSSIBLE
-    if (other.helper is not None and other.helper.loop_waits_for_program) or (other.helper is not None and other.helper.role in (Role.TRACKER, Role.FORK_SERVER)):
+    if (other.helper is not None and other.helper.loop_waits_for_program) or (
+        other.helper is not None and other.helper.role in (Role.TRACKER, Role.FORK_SERVER)
+    ):
         cost += IDLE
     certainty = Certainty.LIKELY
     return Edge(other.pid, other.tid, certainty, why, cost)

@@ -1,0 +1,250 @@
+"""Locks that never come free: taken in a circle, by the waiter itself, by one that is gone."""
+
+from __future__ import annotations
+
+from qtrace.analyse.activity import address_of, base_name, library_path, type_of
+from qtrace.analyse.futexes import queue_lock_of
+from qtrace.analyse.graph import Node
+from qtrace.analyse.held import locks_held
+from qtrace.analyse.patterns.case import Case, Finding, first_own_line, line_of
+from qtrace.analyse.patterns.marks import (
+    LOCKS,
+    NOTIFIED,
+    Dead,
+    dead_processes,
+    death_facts,
+    first_crashed,
+    root_of,
+    target_of,
+)
+from qtrace.analyse.scene import Actor
+from qtrace.model.kinds import PatternId, VerdictKind, WaitKind
+from qtrace.model.snapshot import Frame
+from qtrace.model.verdict import Line
+
+_IN_A_LOCK_CIRCLE = frozenset({WaitKind.LOCK, WaitKind.FILE_LOCK, WaitKind.GIL, WaitKind.SEMAPHORE})
+
+
+def lock_order(case: Case) -> Finding | None:
+    """Several threads, each of which holds a lock that the next one wants."""
+    circle = case.circle
+    if len(circle) < 2 or any(node.kind not in _IN_A_LOCK_CIRCLE for node in circle):
+        return None
+    lines: tuple[Line, ...] = ()
+    for node in circle:
+        wanted = "waits for the lock that another thread of the circle holds"
+        lines += first_own_line(node.actor, wanted)
+        for held in locks_held(node.actor)[-1:]:
+            lines += line_of(held.frame, f"holds {held.name.text} meanwhile")
+    facts = {"locks": [str(event.object_id) for node in circle for event in node.events[:1]]}
+    return Finding(
+        PatternId.LOCK_ORDER,
+        "Take these locks in the same order everywhere (or take them with a timeout and let go of all on failure).",
+        tuple(dict.fromkeys(lines)),
+        facts,
+    )
+
+
+def self_relock(case: Case) -> Finding | None:
+    """A thread waits for a lock that it took itself, further out in its own stack."""
+    node = case.last
+    if node.kind not in LOCKS or len(case.circle) > 1:
+        return None
+    held = next((e.narrowed.self_held for e in node.events if e.narrowed and e.narrowed.self_held), None)
+    if held is not None:
+        handler = _handler_between(node.actor, held.frame)
+        if handler is not None:
+            return _reentry(case, node, handler, held.frame)
+        lines = first_own_line(node.actor, "takes the lock again and waits for itself")
+        lines += line_of(held.frame, f"has taken {held.name.text} already")
+        return _relocked(lines)
+    outer = _same_object_further_out(node.actor)
+    if outer is not None:
+        handler = _handler_between(node.actor, outer)
+        if handler is not None:
+            return _reentry(case, node, handler, outer)
+        lines = first_own_line(node.actor, "enters again what this thread is inside of already")
+        return _relocked(lines + line_of(outer, "holds the lock of the same object further out"))
+    if _alone_with_it(case, node):
+        return _relocked(first_own_line(node.actor, "takes a lock that only this thread can have taken before"))
+    return None
+
+
+def _relocked(lines: tuple[Line, ...]) -> Finding:
+    return Finding(
+        PatternId.SELF_RELOCK,
+        "Use threading.RLock (multiprocessing.RLock between processes), or split the function into a locked "
+        "outer and an unlocked inner one.",
+        tuple(dict.fromkeys(lines)),
+    )
+
+
+def _reentry(case: Case, node: Node, handler: Frame, outer: Frame) -> Finding:
+    lines = line_of(handler, "runs as a signal handler and needs the lock that the interrupted code holds")
+    lines += line_of(_own_around(node.actor, outer), "was interrupted by the signal, with the lock in hand")
+    return Finding(
+        PatternId.SIGNAL_HANDLER_REENTRY,
+        "Do no more in a signal handler than set a flag or write to a pipe (signal.set_wakeup_fd); "
+        "queue.SimpleQueue.put is safe there, queue.Queue.put and logging are not.",
+        tuple(dict.fromkeys(lines)),
+        headline=f"{case.names.actor(node.actor)} waits in a signal handler for a lock "
+        "that the code which the signal interrupted holds.",
+    )
+
+
+def _own_around(actor: Actor, frame: Frame) -> Frame:
+    place = actor.stack.index(frame)
+    return next((f for f in actor.stack[place:] if library_path(f.file) is None), frame)
+
+
+def _handler_between(actor: Actor, outer: Frame) -> Frame | None:
+    # A signal handler is called with the number and the interrupted frame: no other function of
+    # a program is handed a frame object by its caller, but for trace functions.
+    for frame in actor.stack:
+        if frame is outer:
+            return None
+        if library_path(frame.file) is not None:
+            continue
+        for text in frame.variables.values():
+            if type_of(text) == "frame" or "<frame at 0x" in text or "<frame object at 0x" in text:
+                return frame
+    return None
+
+
+def _same_object_further_out(actor: Actor) -> Frame | None:
+    # queue.Queue.put on the way to the lock, and again further out, with code of the program (a
+    # handler, a callback, a __del__) between the two: the outer one is inside of its lock.
+    waiting = next((f for f in actor.stack if base_name(f.function) not in ("__enter__", "acquire")), None)
+    if waiting is None or library_path(waiting.file) is None:
+        return None
+    address = address_of(waiting.variables.get("self", ""))
+    if not address:
+        return None
+    crossed = False
+    for frame in actor.stack[actor.stack.index(waiting) + 1 :]:
+        if library_path(frame.file) is None:
+            crossed = True
+        elif crossed and address_of(frame.variables.get("self", "")) == address:
+            return frame
+    return None
+
+
+def _alone_with_it(case: Case, node: Node) -> bool:
+    # A private lock in a process that has, and had, no other thread.
+    actor = node.actor
+    if not node.events or not node.events[0].object_id.startswith("futex:"):
+        return False
+    if queue_lock_of(actor) is not None or actor.does(*NOTIFIED) is not None:
+        return False
+    others = [other for other in case.scene.actors_of(actor.pid) if other.tid != actor.tid]
+    ended = [d for d in case.snapshot.history.deaths if d.pid == actor.pid and d.tid != actor.tid]
+    return not others and not ended and not case.scene.is_forked_copy(actor.pid)
+
+
+def fork_held_lock(case: Case) -> Finding | None:
+    """A child of fork waits for a lock that a thread held which fork did not copy."""
+    node = case.last
+    if case.circle or node.kind is not WaitKind.LOCK or not node.events:
+        return None
+    if not node.events[0].object_id.startswith("futex:") or not case.scene.is_forked_copy(node.actor.pid):
+        return None
+    narrowed = node.events[0].narrowed
+    if narrowed is not None and (narrowed.actors or narrowed.self_held is not None):
+        return None
+    process = case.scene.process(node.actor.pid)
+    parent = case.scene.process(process.ppid) if process is not None else None
+    facts: dict[str, object] = {"forked_pid": int(node.actor.pid)}
+    threads = case.snapshot.history.fork_threads.get(node.actor.pid)
+    if parent is not None:
+        facts["parent_pid"] = int(parent.pid)
+    if threads is not None:
+        facts["parent_threads_at_fork"] = [int(tid) for tid in threads]
+    lines = first_own_line(node.actor, "waits for a lock whose holder was not copied by fork")
+    for holder in case.scene.actors_of(parent.pid) if parent is not None else ():
+        for held in locks_held(holder)[:1]:
+            lines += line_of(held.frame, f"is where a thread of the parent holds {held.name.text}")
+    return Finding(
+        PatternId.FORK_HELD_LOCK,
+        "Start processes before threads, or use the spawn or forkserver start method; "
+        "where fork has to stay, make the lock anew with os.register_at_fork(after_in_child=...).",
+        tuple(dict.fromkeys(lines)),
+        facts,
+        f"{case.names.actor(node.actor)} waits for a lock that a thread of its parent held when fork "
+        "copied the process without that thread.",
+        "the lock was held by another thread at the moment of the fork",
+    )
+
+
+def dead_lock_holder(case: Case) -> Finding | None:
+    """A lock whose holder was killed, or ended, without giving it back."""
+    node = case.last
+    if case.circle or node.kind not in LOCKS:
+        return None
+    if node.actor.does(*NOTIFIED) is not None:
+        return None
+    if node.kind is WaitKind.SEMAPHORE and queue_lock_of(node.actor) is None and _of_bounded_queue(node):
+        return None
+    dead = _holder(case, node)
+    if node.kind is WaitKind.SEMAPHORE and dead is None:
+        return None
+    lock = queue_lock_of(node.actor)
+    name = f"the queue's {lock}" if lock else "the lock"
+    facts = death_facts(dead, "holder")
+    target = target_of(case, node)
+    if target is not None and target.value is not None:
+        facts["value"] = target.value
+    who = f"{dead.name}, which {dead.how()}" if dead is not None else "a process or thread that has ended"
+    return Finding(
+        PatternId.DEAD_LOCK_HOLDER,
+        _DEAD_HOLDER_QUEUE if lock else _DEAD_HOLDER,
+        first_own_line(node.actor, f"waits for {name}, which nobody is left to release"),
+        facts,
+        f"{case.names.actor(node.actor)} waits for {name}, last held by {who}.",
+        "" if dead is not None else "the lock was held by one that has ended",
+    )
+
+
+_DEAD_HOLDER_QUEUE = (
+    "Never terminate() or kill a process that may be inside get() or put(): tell it to stop by a sentinel, "
+    "or give each worker a Pipe of its own; concurrent.futures.ProcessPoolExecutor notices dead workers."
+)
+_DEAD_HOLDER = (
+    "Do not terminate() or kill a process that may hold the lock: ask it to stop by an Event or a sentinel; "
+    "fcntl.flock locks are given back when their holder dies."
+)
+
+
+def _of_bounded_queue(node: Node) -> bool:
+    return any(library_path(f.file) in ("queue.py", "multiprocessing/queues.py") for f in node.actor.stack[:2])
+
+
+def _holder(case: Case, node: Node) -> Dead | None:
+    # By the recording where it saw the lock being taken; else the one that crashed last.
+    object_id = node.events[0].object_id if node.events else None
+    taker = case.snapshot.history.takers.get(object_id) if object_id is not None else None
+    dead = dead_processes(case)
+    if taker is not None:
+        for one in dead:
+            if one.pid == taker.pid:
+                return one
+    return first_crashed(case)
+
+
+def missing_participant(case: Case) -> Finding | None:
+    """An event, a condition, a barrier or a semaphore for which nobody is left to speak."""
+    for node in root_of(case):
+        step = node.actor.does(*NOTIFIED)
+        counted = node.kind is WaitKind.SEMAPHORE
+        if (node.kind is not WaitKind.CONDITION or step is None) and not counted:
+            continue
+        dead = first_crashed(case)
+        lines = first_own_line(node.actor, "waits for one who is gone, or who spoke before this began to wait")
+        return Finding(
+            PatternId.MISSING_PARTICIPANT,
+            "Wait with a timeout, and make every participant speak on its error path too (set() or barrier.abort() in "
+            "`finally`); with a condition, test a predicate under the lock: cond.wait_for(...).",
+            lines,
+            death_facts(dead, "dead"),
+            assumption="nobody who is stuck would notify on the way out" if case.kind is VerdictKind.DEADLOCK else "",
+        )
+    return None

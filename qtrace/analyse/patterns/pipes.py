@@ -1,0 +1,198 @@
+"""Pipes and sockets: full at both ends, empty at both ends, kept open by one who never writes."""
+
+from __future__ import annotations
+
+from qtrace.analyse.activity import Doing
+from qtrace.analyse.graph import Node
+from qtrace.analyse.patterns.case import Case, Finding, first_own_line
+from qtrace.analyse.patterns.marks import (
+    EMPTY,
+    FULL,
+    getting,
+    level_facts,
+    living_holders,
+    of_a_queue,
+    root_of,
+    target_of,
+)
+from qtrace.model.ids import Tgid
+from qtrace.model.kinds import PatternId, WaitKind
+from qtrace.model.verdict import Line
+
+_STANDARD_STREAMS = (1, 2)
+
+
+def both_ends_full(case: Case) -> Finding | None:
+    """Everyone in a circle sends, and nobody receives."""
+    circle = case.circle
+    if len(circle) < 2 or any(node.kind not in FULL for node in circle):
+        return None
+    lines: tuple[Line, ...] = ()
+    for node in circle:
+        lines += first_own_line(node.actor, "sends more than fits, to one who is sending too")
+    return Finding(
+        PatternId.BOTH_ENDS_FULL,
+        "Let one side receive before it sends, or send from a thread of its own, so that somebody always receives.",
+        lines,
+        level_facts(target_of(case, circle[0])),
+    )
+
+
+def both_ends_empty(case: Case) -> Finding | None:
+    """Everyone in a circle waits for the other to speak first."""
+    circle = case.circle
+    if len(circle) < 2 or any(node.kind not in EMPTY and getting(node) is None for node in circle):
+        return None
+    lines: tuple[Line, ...] = ()
+    for node in circle:
+        lines += first_own_line(node.actor, "waits for the other side to speak")
+    return Finding(
+        PatternId.BOTH_ENDS_EMPTY,
+        "Settle who speaks first, and check that every message that one side waits for is sent on every path "
+        "of the other (flush() where the stream is buffered).",
+        lines,
+    )
+
+
+def self_pipe_full(case: Case) -> Finding | None:
+    """A write without room into a pipe whose only reader is the writer's own process."""
+    for node in root_of(case):
+        if node.kind not in FULL:
+            continue
+        target = target_of(case, node)
+        peer = case.scene.target(target.peer) if target is not None and target.peer is not None else None
+        end = peer if node.kind is WaitKind.SOCKET_FULL else target
+        if end is None:
+            continue
+        readers = living_holders(case, end, "r")
+        if set(readers) != {node.actor.pid}:
+            continue
+        return Finding(
+            PatternId.SELF_PIPE_FULL,
+            "Start the reader before writing, or hand over by a queue with a thread of its own (Queue instead of "
+            "SimpleQueue): a pipe holds 64 KiB, and nobody but the writer itself could empty this one.",
+            first_own_line(node.actor, "writes more than fits, and is the only one who could read it"),
+            level_facts(target),
+        )
+    return None
+
+
+def open_write_end(case: Case) -> Finding | None:
+    """A reader that waits for the end of the stream, which somebody keeps open without writing."""
+    for node in case.nodes:
+        if node.kind is not WaitKind.PIPE_EMPTY or of_a_queue(node) or node.actor.helper is not None:
+            continue
+        target = target_of(case, node)
+        if target is None:
+            continue
+        writers = living_holders(case, target, "w")
+        others = [pid for pid in writers if pid != node.actor.pid]
+        if others and all(_inherited(case, node, pid) for pid in others):
+            return _inherited_end(case, node, others)
+        if writers and not others:
+            return _own_end(case, node)
+    return None
+
+
+def _inherited(case: Case, node: Node, pid: Tgid) -> bool:
+    # A brother (or his child) that was started later, whose maker has closed its own copy.
+    family = set(case.scene.ancestors(node.actor.pid))
+    if pid in family or node.actor.pid in set(case.scene.ancestors(pid)):
+        return False
+    object_id = node.events[0].object_id
+    use = case.snapshot.history.uses.get((pid, object_id))
+    if use is not None and use.writes:
+        return False
+    return bool(family & set(case.scene.ancestors(pid)))
+
+
+def _inherited_end(case: Case, node: Node, others: list[Tgid]) -> Finding:
+    keeper = case.names.process(others[0])
+    lines = first_own_line(node.actor, "waits for the end of the stream")
+    for pid in others[:1]:
+        main = case.scene.main_of(pid)
+        if main is not None:
+            lines += first_own_line(main, "holds a write end that it inherited and never uses")
+    return Finding(
+        PatternId.INHERITED_WRITE_END,
+        "Close in every child the ends of all pipes that are not its own, or use the spawn or forkserver start "
+        "method, under which children inherit only what they are given.",
+        lines,
+        {"inherited_by": [int(pid) for pid in others], "pipe": str(node.events[0].object_id)},
+        f"{case.names.actor(node.actor)} waits for the end of a pipe that {keeper} has inherited and keeps open.",
+        f"{keeper} inherited the write end and never writes to it",
+    )
+
+
+def _own_end(case: Case, node: Node) -> Finding:
+    return Finding(
+        PatternId.OWN_WRITE_END,
+        "Close the write end in the process that reads (and in every other that does not write), "
+        "or the end of the stream never comes.",
+        first_own_line(node.actor, "waits for the end of a stream whose last write end it holds itself"),
+        {"pipe": str(node.events[0].object_id)},
+        f"{case.names.actor(node.actor)} reads from a pipe whose only open write end is its own.",
+    )
+
+
+def popen_pipe_full(case: Case) -> Finding | None:
+    """A started program fills its output pipe, while its starter waits for something else."""
+    for node in root_of(case):
+        if node.kind is not WaitKind.PIPE_FULL or not node.actor.thread.wants:
+            continue
+        want = node.actor.thread.wants[0]
+        if want.fd is None or int(want.fd) not in _STANDARD_STREAMS:
+            continue
+        starters = set(case.scene.ancestors(node.actor.pid))
+        starter = next((other for other in case.nodes if other.actor.pid in starters), None)
+        if starter is None:
+            continue
+        stream = "stdout" if int(want.fd) == 1 else "stderr"
+        lines = first_own_line(starter.actor, f"waits, and does not read the {stream} of the program it started")
+        lines += first_own_line(node.actor, f"writes more to {stream} than the pipe holds")
+        return Finding(
+            PatternId.POPEN_PIPE_FULL,
+            "Read the output while the program runs: communicate() (or run(capture_output=True)) instead of wait(), "
+            "stderr=STDOUT for one pipe, or a file or DEVNULL for what nobody reads.",
+            lines,
+            {"stream": stream, **level_facts(target_of(case, node))},
+        )
+    return None
+
+
+def grandchild_holds_pipe(case: Case) -> Finding | None:
+    """A reader waits for the end of a child's output that a process of the child keeps open."""
+    node = case.nodes[0]
+    if node.actor.does(Doing.PROCESS_JOIN) is not None:
+        return None
+    for event in node.events:
+        if event.kind is not WaitKind.PIPE_EMPTY:
+            continue
+        target = case.scene.target(event.object_id)
+        if target is None:
+            continue
+        keepers = [pid for pid in living_holders(case, target, "w") if pid != node.actor.pid]
+        if keepers and all(_left_behind(case, node, pid) for pid in keepers):
+            keeper = case.names.process(keepers[0])
+            return Finding(
+                PatternId.GRANDCHILD_HOLDS_PIPE,
+                "Give what runs on in the background no pipe of its starter's (>/dev/null 2>&1, DEVNULL), "
+                "or start the child with start_new_session=True and end its whole group.",
+                first_own_line(node.actor, "waits until every copy of the output pipe is closed"),
+                {"held_by": [int(pid) for pid in keepers], "pipe": str(event.object_id)},
+                f"{case.names.actor(node.actor)} waits for the end of a child's output, "
+                f"which {keeper}, left behind by that child, keeps open.",
+            )
+    return None
+
+
+def _left_behind(case: Case, node: Node, pid: Tgid) -> bool:
+    # Its maker has ended: it was handed to init, or to whoever collects orphans.
+    process = case.scene.process(pid)
+    if process is None or process.ppid == node.actor.pid:
+        return False
+    parent = case.scene.process(process.ppid)
+    reader = case.scene.process(node.actor.pid)
+    if reader is not None and node.actor.pid in set(case.scene.ancestors(pid)):
+        return parent is not None and not parent.alive
+    return parent is None or not parent.in_tree or not parent.alive

@@ -1,0 +1,92 @@
+"""Pools, executors and event loops that wait for themselves, or for a result that was lost."""
+
+from __future__ import annotations
+
+from qtrace.analyse.activity import Doing
+from qtrace.analyse.graph import Node
+from qtrace.analyse.patterns.case import Case, Finding, first_own_line, own_line
+from qtrace.analyse.patterns.marks import (
+    EMPTY,
+    POOL_WAITS,
+    death_facts,
+    first_crashed,
+    is_worker,
+)
+from qtrace.analyse.scene import Actor
+from qtrace.model.kinds import PatternId
+
+
+def pool_worker_lost(case: Case) -> Finding | None:
+    """A result is waited for, every worker is idle: the task went with a worker that died."""
+    waiting = next((node for node in case.nodes if node.actor.does(*POOL_WAITS) is not None), None)
+    if waiting is None:
+        return None
+    actors = case.scene.actors_of(waiting.actor.pid)
+    results = _titled(actors, "the pool's result handler")
+    if results is None or not _in_its_loop(case.graph.nodes[results.tid]):
+        return None
+    workers = [
+        main
+        for pid in case.scene.children.get(waiting.actor.pid, ())
+        if (main := case.scene.main_of(pid)) is not None and main.helper is not None and is_worker(main)
+    ]
+    if any(not worker.idle for worker in workers):
+        return None
+    dead = first_crashed(case)
+    lost = f": {dead.name} {dead.how()}" if dead is not None else ""
+    return Finding(
+        PatternId.POOL_WORKER_LOST,
+        "Use concurrent.futures.ProcessPoolExecutor, which raises BrokenProcessPool when a worker dies, "
+        "or get(timeout=...); and find out what killed the worker (memory, a crash in C code, os._exit).",
+        own_line(waiting.actor, "waits for the result of a task that no worker has any more"),
+        {"idle_workers": [int(worker.pid) for worker in workers], **death_facts(dead, "worker")},
+        f"{case.names.actor(waiting.actor)} waits for a result of a pool whose workers are all idle: "
+        f"the task was lost with a worker that died{lost}.",
+        "" if dead is not None else "a worker died in the middle of the task that is waited for",
+    )
+
+
+def _titled(actors: tuple[Actor, ...], title: str) -> Actor | None:
+    return next((a for a in actors if a.helper is not None and a.helper.title == title), None)
+
+
+def _in_its_loop(node: Node) -> bool:
+    return node.kind in EMPTY and node.actor.idle
+
+
+def pool_exhausted(case: Case) -> Finding | None:
+    """Tasks of a pool wait for other tasks of the same pool, and no worker is free."""
+    for node in case.nodes:
+        step = node.actor.does(Doing.FUTURE_RESULT, Doing.POOL_RESULT)
+        if step is None or not is_worker(node.actor) or node.actor.idle:
+            continue
+        workers = [other for other in case.scene.actors_of(node.actor.pid) if is_worker(other)]
+        if any(other.idle for other in workers):
+            continue
+        lines = own_line(node.actor, "waits inside of a task for another task of the pool")
+        outer = next((n for n in case.nodes if not is_worker(n.actor)), None)
+        if outer is not None:
+            lines += own_line(outer.actor, "waits for the outer task")
+        return Finding(
+            PatternId.POOL_EXHAUSTED,
+            "Do not wait for a task inside of a task of the same pool: give each level a pool of its own, "
+            "or submit the next step from a callback.",
+            lines,
+            {"waiting_workers": len(workers)},
+        )
+    return None
+
+
+def event_loop_blocked(case: Case) -> Finding | None:
+    """A callback or coroutine blocks the thread of its event loop, which alone could help."""
+    for node in case.circle or case.nodes[-1:]:
+        actor = node.actor
+        if actor.within(Doing.EVENT_LOOP) is None or actor.does(Doing.SELECT, Doing.EVENT_LOOP) is not None:
+            continue
+        return Finding(
+            PatternId.EVENT_LOOP_BLOCKED,
+            "Do not block in a coroutine: await it, or hand it to a thread (asyncio.to_thread, run_in_executor); "
+            "for a coroutine's result from another thread, wait in that other thread.",
+            first_own_line(actor, "blocks the event loop's own thread"),
+        )
+    return None
