@@ -192,9 +192,9 @@ def _held_by(
         return _rest_of_message(scene, groups, actor, want, kind, living, torn)
     served = _manager_threads(scene, actor, living)
     if served:
-        edges = [_edge(actor, other, "serves a client of the manager", want) for other in served]
+        serving = tuple(_edge(actor, other, "serves a client of the manager", want) for other in served)
         full = any_of(other.tid for other in served)
-        return Event(kind, want.object_id, tuple(edges), full, groups.any_thread(living))
+        return Event(kind, want.object_id, serving, full, groups.any_thread(living))
     edges = edges_to(scene, actor, living, why, want) or _closed_at_exit(scene, actor, kind)
     return Event(kind, want.object_id, edges, groups.any_thread(living), groups.any_thread(living))
 

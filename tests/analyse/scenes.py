@@ -189,3 +189,67 @@ def join_before_get() -> SceneBuilder:
         ],
     )  # fmt: skip
     return scene
+
+
+def get_from_queue(line: int = 5, **variables: str) -> list[Frame]:
+    """Return the stack of a thread in the read of `multiprocessing.Queue.get`, called by line `line`."""
+    return [
+        frame("multiprocessing/connection.py:398 Connection._recv", **{"size": "4", "remaining": "4", **variables}),
+        frame("multiprocessing/connection.py:430 Connection._recv_bytes"),
+        frame("multiprocessing/connection.py:215 _ConnectionBase.recv_bytes"),
+        frame("multiprocessing/queues.py:103 Queue.get", self="<Queue at 0x51>"),
+        frame(f"/home/u/app.py:{line} worker", "item = q.get()"),
+    ]
+
+
+def wait_for_read_lock(line: int = 5) -> list[Frame]:
+    """Return the stack of a thread that waits for a queue's read lock."""
+    return [
+        frame("multiprocessing/synchronize.py:95 SemLock.__enter__", self="<Lock at 0x61>"),
+        frame("multiprocessing/queues.py:102 Queue.get", self="<Queue at 0x51>"),
+        frame(f"/home/u/app.py:{line} worker", "item = q.get()"),
+    ]
+
+
+def join_process(line: int = 9) -> list[Frame]:
+    """Return the stack of `Process.join` under fork."""
+    return [
+        frame("multiprocessing/popen_fork.py:27 Popen.poll"),
+        frame("multiprocessing/popen_fork.py:43 Popen.wait"),
+        frame("multiprocessing/process.py:149 BaseProcess.join"),
+        frame(f"/home/u/app.py:{line} <module>", "p.join()"),
+    ]
+
+
+def feeding() -> list[Frame]:
+    """Return the stack of a feeder that is in the middle of a write."""
+    return [
+        frame("multiprocessing/connection.py:384 Connection._send"),
+        frame("multiprocessing/connection.py:427 Connection._send_bytes"),
+        frame("multiprocessing/connection.py:206 _ConnectionBase.send_bytes"),
+        frame("multiprocessing/queues.py:271 Queue._feed"),
+        *bootstrap("0xabc"),
+    ]
+
+
+def bootstrap(address: str) -> list[Frame]:
+    """Return the frames that every thread begins with, of the Thread object at an address."""
+    return [
+        frame("threading.py:982 Thread.run", self=f"<Thread at {address}>"),
+        frame("threading.py:1045 Thread._bootstrap_inner", self=f"<Thread at {address}>"),
+        frame("threading.py:1002 Thread._bootstrap", self=f"<Thread at {address}>"),
+    ]
+
+
+def join_thread(address: str, line: int = 9) -> list[Frame]:
+    """Return the stack of `Thread.join` on the Thread object at an address."""
+    return [
+        frame("threading.py:1139 Thread._wait_for_tstate_lock", self=f"<Thread at {address}>"),
+        frame("threading.py:1119 Thread.join", self=f"<Thread at {address}>"),
+        frame(f"/home/u/app.py:{line} <module>", "t.join()"),
+    ]
+
+
+def take_lock(name: str, *around: str, line: int = 5, **variables: str) -> list[Frame]:
+    """Return the stack of a thread that waits in ``with NAME:``, inside of other statements."""
+    return [frame(f"/home/u/app.py:{line} work", f"with {name}:", *around, **variables)]
