@@ -295,63 +295,91 @@ class TraceReader:
         return self._calls
 
     def _read_calls(self) -> CallArray:
+        # In two passes: the first reads when each call began, which tells its place; the second puts
+        # each block's records where they belong. So the whole is in memory once, and sorted at once.
         import numpy as np
 
-        records = np.zeros(self.call_count, dtype=np.dtype(CALL_FIELDS))
+        blocks = [block for block in self._block_list if block[3]]
+        starts = [self._block_starts(block, codec, count) for block, _, _, count, codec in blocks]
+        blocks = [block for block, some in zip(blocks, starts, strict=True) if some is not None]
+        pending = np.array(self._pending_records, dtype=np.dtype(CALL_FIELDS))
+        pending["flags"] |= int(CallFlag.UNFINISHED)
+        pending["dur_ns"] = np.maximum(self.end_ns - pending["start_ns"], 0)
+        every = np.concatenate([*(some for some in starts if some is not None), pending["start_ns"]])
+        order = np.argsort(every, kind="stable")
+        place = np.empty(len(every), dtype=np.int64)
+        place[order] = np.arange(len(every))
+        del order, every
+        records = np.empty(len(place), dtype=np.dtype(CALL_FIELDS))
+        right = np.ones(len(place), dtype=bool)
         filled = 0
-        for block, _, _, count, codec in self._block_list:
-            if self._read_block(block, codec, records[filled : filled + count]):
-                filled += count
+        for block, _, _, count, codec in blocks:
+            put = place[filled : filled + count]
+            filled += count
+            read = self._read_block(block, codec, count)
+            if read is None:
+                right[put] = False
+            elif put[-1] - put[0] == count - 1 and np.all(np.diff(put) == 1):
+                records[put[0] : put[-1] + 1] = read
             else:
-                self._lose("blocks of calls")
-        for pending in self._pending_records:
-            records[filled] = pending
-            filled += 1
-        return self._in_order(records[:filled], len(self._pending_records))
+                records[put] = read
+        records[place[filled:]] = pending
+        return self._without_impossible(records, right)
 
-    def _read_block(self, block: int, codec: str, into: CallArray) -> bool:
-        import numpy as np
-
-        size = into.size * CALL_BYTES
+    def _stored(self, block: int, size: int, limit: int) -> bytes | None:
+        # The first `limit` bytes of a block's records; None if they cannot be had. The whole is
+        # asked for with one byte more than there may be, so that zlib gets to its checksum.
         try:
             answer = self._database.execute("SELECT records FROM blocks WHERE block = ?", (block,)).fetchone()
             if answer is None or not isinstance(answer[0], bytes):
-                return False
+                return None
             stream = zlib.decompressobj()
-            raw = stream.decompress(answer[0], size + 1)
+            raw = stream.decompress(answer[0], limit)
         except (sqlite3.Error, zlib.error):
-            return False
-        if len(raw) != size or not stream.eof:
-            return False
-        if codec == "rows":
-            into[:] = np.frombuffer(raw, dtype=into.dtype)
-            return True
-        place = 0
-        for name, kind in CALL_FIELDS:
-            column = np.frombuffer(raw, dtype=kind, count=into.size, offset=place)
-            place += column.nbytes
-            into[name] = np.cumsum(column) if name == "start_ns" else column
-        return True
+            return None
+        if limit > size:
+            return raw if len(raw) == size and stream.eof else None
+        return raw if len(raw) == limit else None
 
-    def _in_order(self, records: CallArray, pending: int) -> CallArray:
-        # Column by column: a second copy of the whole array would double the memory.
+    def _block_starts(self, block: int, codec: str, count: int) -> np.ndarray[Any, np.dtype[np.int64]] | None:
         import numpy as np
 
-        starts = records["start_ns"]
-        right = (starts >= 0) & (starts < LATEST_NS) & (records["dur_ns"] >= 0) & (records["dur_ns"] < LATEST_NS)
-        right[len(right) - pending :] = True
-        if not right.all():
-            self._lose("calls with impossible times", int((~right).sum()))
-            records = records[right]
-        if pending:
-            tail = records[-pending:]
-            tail["flags"] |= int(CallFlag.UNFINISHED)
-            tail["dur_ns"] = np.maximum(self.end_ns - tail["start_ns"], 0)
-        order = np.argsort(records["start_ns"], kind="stable")
-        if np.any(order[1:] < order[:-1]):
-            for name, _ in CALL_FIELDS:
-                records[name] = records[name][order]
+        size = count * CALL_BYTES
+        raw = self._stored(block, size, size if codec == "rows" else count * 8)
+        if raw is None:
+            self._lose("blocks of calls")
+            return None
+        if codec == "rows":
+            return np.frombuffer(raw, dtype=np.dtype(CALL_FIELDS))["start_ns"].copy()
+        return np.cumsum(np.frombuffer(raw, dtype="<i8"))
+
+    def _read_block(self, block: int, codec: str, count: int) -> CallArray | None:
+        import numpy as np
+
+        size = count * CALL_BYTES
+        raw = self._stored(block, size, size + 1)
+        if raw is None:
+            self._lose("blocks of calls")
+            return None
+        if codec == "rows":
+            return np.frombuffer(raw, dtype=np.dtype(CALL_FIELDS))
+        records = np.empty(count, dtype=np.dtype(CALL_FIELDS))
+        place = 0
+        for name, kind in CALL_FIELDS:
+            column = np.frombuffer(raw, dtype=kind, count=count, offset=place)
+            place += column.nbytes
+            records[name] = np.cumsum(column) if name == "start_ns" else column
         return records
+
+    def _without_impossible(self, records: CallArray, right: np.ndarray[Any, np.dtype[np.bool_]]) -> CallArray:
+        # `right` is false where a block turned out to be damaged: nothing was put there.
+        unread = int((~right).sum())
+        for name in ("start_ns", "dur_ns"):
+            right &= (records[name] >= 0) & (records[name] < LATEST_NS)
+        impossible = int((~right).sum()) - unread
+        if impossible:
+            self._lose("calls with impossible times", impossible)
+        return records if unread + impossible == 0 else records[right]
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection | None:
