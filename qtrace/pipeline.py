@@ -5,3 +5,127 @@ importing this module, and explaining, stay quick.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtrace.errors import RecordingError
+
+if TYPE_CHECKING:
+    from qtrace.model.snapshot import Snapshot
+    from qtrace.model.verdict import Verdict
+
+SUFFIX = ".qtrace"
+
+
+def newest_recording(folder: Path | None = None) -> Path:
+    """Return the newest recording of a folder (the working one) or of its `reports/`.
+
+    Raises:
+        RecordingError: There is none.
+    """
+    here = folder or Path.cwd()
+    found = [*here.glob(f"*{SUFFIX}"), *(here / "reports").glob(f"*{SUFFIX}")]
+    if not found:
+        raise RecordingError(
+            f"there is no recording in {here} or its reports/",
+            "Make one with: qtrace record SCRIPT.py",
+        )
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def snapshot_of_pid(pid: int, *, scope: str = "up", python: bool = True) -> Snapshot:
+    """Return the moment of a running program: nothing is stopped, nothing injected.
+
+    Raises:
+        TargetError: There is no such process.
+    """
+    from qtrace.capture.snapshot import take_snapshot
+
+    return take_snapshot(pid, scope=scope, python=python)
+
+
+def explain_pid(pid: int, *, scope: str = "up", python: bool = True) -> Verdict:
+    """Return what holds a running program up, or that nothing does.
+
+    Args:
+        pid: Any process of the program.
+        scope: ``up`` for the whole program, ``down`` for pid and its descendants, ``only`` for pid.
+        python: Whether to ask py-spy for Python lines; without, more is left open.
+
+    Raises:
+        TargetError: There is no such process.
+    """
+    from qtrace.analyse.explain import explain_snapshot
+
+    return explain_snapshot(snapshot_of_pid(pid, scope=scope, python=python))
+
+
+def explain(target: int | str | Path, *, at_ns: int | None = None) -> Verdict:
+    """Return the verdict on a running program (an int: its pid) or on a recording (a path).
+
+    Args:
+        target: A pid or a recording.
+        at_ns: For a recording: the moment, in nanoseconds since its start; its end if None.
+
+    Raises:
+        TargetError: There is no such process.
+        RecordingError: The file is no recording, or cannot be read.
+    """
+    if isinstance(target, int):
+        return explain_pid(target)
+    return explain_recording(Path(target), at_ns=at_ns)
+
+
+def explain_recording(path: Path, *, at_ns: int | None = None) -> Verdict:
+    """Return the verdict on a recording at its end, or at a moment of it.
+
+    Raises:
+        RecordingError: The file is no recording, or cannot be read.
+    """
+    from qtrace.analyse.explain import explain_snapshot
+    from qtrace.decode.moment import snapshot_at
+    from qtrace.tracefile.reader import TraceReader
+
+    with TraceReader(path) as reader:
+        start_ns = int(reader.meta.get("start_ns", "0"))
+        time_ns = None if at_ns is None else start_ns + at_ns
+        return explain_snapshot(snapshot_at(reader, time_ns))
+
+
+def middle_of_longest_wait(path: Path) -> int:
+    """Return the moment, in nanoseconds since the start, in the middle of the wait that cost most.
+
+    Raises:
+        RecordingError: The file is no recording, or nothing in it waited.
+    """
+    from qtrace.decode.moment import longest_wait
+    from qtrace.tracefile.reader import TraceReader
+
+    with TraceReader(path) as reader:
+        found = longest_wait(reader)
+        if found is None:
+            raise RecordingError(f"nothing waits in {path}", "Explain its end instead: leave --longest out.")
+        return (found[0] + found[1]) // 2 - int(reader.meta.get("start_ns", "0"))
+
+
+def ended_verdict(pid: int) -> Verdict:
+    """Return the verdict on a process that has ended while it was looked at."""
+    from qtrace.model.kinds import Certainty, VerdictKind
+    from qtrace.model.verdict import Verdict
+
+    return Verdict(VerdictKind.FINISHED, Certainty.PROVEN, f"The process {pid} has ended; nothing is stuck.")
+
+
+def verdict_words(verdict: Verdict, *, colour: bool = False, width: int = 100) -> str:
+    """Return a verdict for a terminal, at most twelve lines."""
+    from qtrace.render.text import verdict_text
+
+    return verdict_text(verdict, colour=colour, width=width)
+
+
+def verdict_json(verdict: Verdict, kind: str, value: int | str) -> dict[str, object]:
+    """Return a verdict as the plain object of the contract ``qtrace.explain/1``."""
+    from qtrace.render.verdict_json import verdict_object
+
+    return verdict_object(verdict, kind, value)

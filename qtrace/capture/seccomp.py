@@ -29,9 +29,9 @@ _ARG2_LOW = 16 + 2 * 8
 O_EXCL = 0o200
 
 
-def recorded_numbers(architecture: Architecture, left_out: Trait = Trait(0)) -> list[int]:
+def recorded_numbers(architecture: Architecture, left_out: Trait | None = None) -> list[int]:
     """Return the numbers of the recorded calls, but for those that have a trait of `left_out`."""
-    wanted = (row for row in TABLE if row.recorded and not row.traits & left_out)
+    wanted = (row for row in TABLE if row.recorded and not (left_out and row.traits & left_out))
     numbers = (number_of(row.name, architecture) for row in wanted)
     return sorted(number for number in numbers if number is not None)
 

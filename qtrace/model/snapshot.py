@@ -40,7 +40,7 @@ class Call:
     name: str
     args: tuple[int, ...]
     text: str
-    """As strace prints an unfinished call: ``read(3, ``, ``wait4(30644, ``, ``poll([{fd=5, events=POLLIN}], 1, 300``."""
+    """As strace prints an unfinished call: ``read(3, ``, ``wait4(30644, ``."""
     entered_ns: int | None = None
     """CLOCK_MONOTONIC; None for a live look, which does not know."""
 

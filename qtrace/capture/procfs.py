@@ -1,0 +1,219 @@
+"""Facts about processes and threads, read from /proc: nothing here stops or changes them.
+
+Field numbers are those of proc(5). A process can end between two reads: whatever is gone is None
+or missing, and what may not be read raises PermissionError, which the caller turns into words.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as stat_modes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from qtrace.model.syscalls import Architecture, by_number
+
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """/proc/PID/stat, as far as it is used."""
+
+    comm: str
+    state: str
+    ppid: int
+    pgid: int
+    sid: int
+    flags: int
+    cpu_ticks: int
+    start_ns: int
+    """CLOCK_MONOTONIC, to the kernel's tick of 10 ms."""
+    exit_status: int
+    """Raw wait status of a zombie; 0 where it may not be seen."""
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read(65536)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+@cache
+def _monotonic_minus_boot_ns() -> int:
+    # starttime counts from boot, suspended time included; CLOCK_MONOTONIC leaves that out.
+    import time
+
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def stat(pid: int, tid: int | None = None) -> Stat | None:
+    """Return a process's or thread's stat, or None if it is gone."""
+    raw = _read(f"/proc/{pid}/stat" if tid is None else f"/proc/{pid}/task/{tid}/stat")
+    if not raw:
+        return None
+    end = raw.rindex(b")")
+    comm = raw[raw.index(b"(") + 1 : end].decode("utf-8", "replace")
+    fields = raw[end + 2 :].split()
+    start = int(fields[19]) * TICK_NS + _monotonic_minus_boot_ns()
+    status = int(fields[49]) if len(fields) > 49 else 0
+    return Stat(
+        comm, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3]), int(fields[6]),
+        int(fields[11]) + int(fields[12]), start, status,
+    )  # fmt: skip
+
+
+def all_pids() -> list[int]:
+    """Return every process that this one can list."""
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def thread_ids(pid: int) -> list[int]:
+    """Return a process's threads, ended ones left out; empty if it is gone."""
+    try:
+        return sorted(int(entry) for entry in os.listdir(f"/proc/{pid}/task"))
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def status_fields(pid: int, tid: int | None = None) -> dict[str, str]:
+    """Return /proc/PID/status as text by name; empty if it is gone."""
+    raw = _read(f"/proc/{pid}/status" if tid is None else f"/proc/{pid}/task/{tid}/status")
+    lines = raw.decode("utf-8", "replace").splitlines() if raw else []
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def argv(pid: int) -> tuple[str, ...]:
+    """Return the command line; empty for a zombie, a kernel thread, or one that is gone."""
+    raw = _read(f"/proc/{pid}/cmdline")
+    return tuple(part.decode("utf-8", "replace") for part in raw.rstrip(b"\0").split(b"\0")) if raw else ()
+
+
+def link(path: str) -> str:
+    """Return a symbolic link of /proc, or an empty string."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def cpu_and_switches(pid: int, tid: int) -> tuple[int, int] | None:
+    """Return CPU time in nanoseconds and how often the thread was put on a CPU (schedstat)."""
+    raw = _read(f"/proc/{pid}/task/{tid}/schedstat")
+    if not raw:
+        return None
+    fields = raw.split()
+    return int(fields[0]), int(fields[2])
+
+
+def syscall_line(pid: int, tid: int) -> str | None:
+    """Return /proc/PID/task/TID/syscall: ``running``, ``-1 SP PC``, or number, arguments, SP and PC.
+
+    Raises:
+        PermissionError: It may not be read (PTRACE_MODE_ATTACH, see ptrace(2)).
+    """
+    raw = _read(f"/proc/{pid}/task/{tid}/syscall")
+    return raw.decode().strip() if raw else None
+
+
+def parse_syscall(line: str, architecture: Architecture) -> tuple[str, tuple[int, ...]] | None:
+    """Return name and arguments of the call that a syscall line shows; None if it is in none."""
+    fields = line.split()
+    if len(fields) < 9 or fields[0] == "-1":
+        return None
+    number = int(fields[0])
+    row = by_number(architecture).get(number)
+    return (row.name if row is not None else f"syscall_{number}"), tuple(int(field, 16) for field in fields[1:7])
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A line of /proc/PID/maps."""
+
+    start: int
+    end: int
+    shared: bool
+    offset: int
+    device: str
+    inode: int
+    path: str
+
+
+def mappings(pid: int) -> list[Mapping]:
+    """Return a process's memory mappings; empty if it is gone.
+
+    Raises:
+        PermissionError: They may not be read.
+    """
+    try:
+        text = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    found = []
+    for line in text.splitlines():
+        fields = line.split(None, 5)
+        start, _, end = fields[0].partition("-")
+        path = fields[5] if len(fields) > 5 else ""
+        found.append(
+            Mapping(
+                int(start, 16), int(end, 16), fields[1][3] == "s", int(fields[2], 16), fields[3], int(fields[4]), path
+            )
+        )
+    return found
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """Return descriptor to link (``pipe:[7]``); empty if the process is gone.
+
+    Raises:
+        PermissionError: They may not be read.
+    """
+    try:
+        entries = os.listdir(f"/proc/{pid}/fd")
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    links = {}
+    for entry in entries:
+        try:
+            links[int(entry)] = os.readlink(f"/proc/{pid}/fd/{entry}")
+        except OSError:
+            continue
+    return links
+
+
+def access(pid: int, fd: int) -> str:
+    """Return ``r``, ``w`` or ``rw``: the link's own mode bits say how it was opened (proc(5))."""
+    try:
+        mode = os.lstat(f"/proc/{pid}/fd/{fd}").st_mode
+    except OSError:
+        return "rw"
+    return ("r" if mode & stat_modes.S_IRUSR else "") + ("w" if mode & stat_modes.S_IWUSR else "")
+
+
+def fdinfo(pid: int, fd: int) -> list[str]:
+    """Return the lines of /proc/PID/fdinfo/FD; empty if it is gone."""
+    raw = _read(f"/proc/{pid}/fdinfo/{fd}")
+    return raw.decode("utf-8", "replace").splitlines() if raw else []
+
+
+def fdinfo_field(lines: list[str], name: str) -> str | None:
+    """Return the text of one field of an fdinfo."""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name + ":")), None)
+
+
+def locks() -> Iterator[tuple[str, bool, int, str]]:
+    """Yield /proc/locks: number, whether it is waiting, process, and ``MAJ:MIN:INODE``.
+
+    A waiting one (``->``) has the number of the lock that blocks it, and follows it.
+    """
+    raw = _read("/proc/locks")
+    for line in raw.decode().splitlines() if raw else ():
+        fields = line.split()
+        waiting = fields[1] == "->"
+        rest = fields[2:] if waiting else fields[1:]
+        if len(rest) > 4:
+            yield fields[0], waiting, int(rest[3]), rest[4]

@@ -1,0 +1,155 @@
+"""Python stacks of a running process, by py-spy: the process is neither stopped nor changed.
+
+py-spy is called as a program (``dump --json --locals --nonblocking``, 30 ms a process). Up to CPython
+3.10 it does not know the kernel's thread id, only ``pthread_self()``: the address of the C
+library's ``struct pthread``, in which the tid lies. Where in it is found by looking, not trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from qtrace.capture import ptrace_calls
+from qtrace.model.around import heads_around
+from qtrace.model.snapshot import Frame
+
+_SECONDS = 10.0
+_AT_ONCE = 4
+_GLIBC_TID_OFFSET = 0x2D0
+"""Where struct pthread keeps the tid on x86_64 glibc 2.2 to 2.40: looked at first."""
+_PTHREAD_BYTES = 0x500
+_MOST_TEXT = 120
+"""A local's text is cut to so many characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class PythonThread:
+    """What py-spy says of one thread."""
+
+    name: str
+    frames: tuple[Frame, ...]
+    owns_gil: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """What py-spy says of one process."""
+
+    threads: Mapping[int, PythonThread]
+    """By kernel thread id."""
+    failure: str = ""
+    """Why there are none; empty if there are."""
+
+
+@cache
+def py_spy() -> str | None:
+    """Return the py-spy program: beside this interpreter, else on PATH; None if there is none."""
+    beside = Path(sys.executable).parent / "py-spy"
+    return str(beside) if beside.exists() else shutil.which("py-spy")
+
+
+def dump_all(targets: Mapping[int, Collection[int]]) -> dict[int, Dump]:
+    """Return the Python stacks of several processes.
+
+    Args:
+        targets: Process to its thread ids.
+    """
+    if not targets:
+        return {}
+    with ThreadPoolExecutor(min(_AT_ONCE, len(targets)), "qtrace-stacks") as pool:
+        dumps = pool.map(lambda item: dump(*item), targets.items())
+        return dict(zip(targets, dumps, strict=True))
+
+
+def dump(pid: int, tids: Collection[int]) -> Dump:
+    """Return the Python stacks of one process by kernel thread id."""
+    program = py_spy()
+    if program is None:
+        return Dump({}, "py-spy is not installed")
+    command = [program, "dump", "--pid", str(pid), "--json", "--locals", "--nonblocking"]
+    try:
+        answer = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Dump({}, f"py-spy: {error}")
+    if answer.returncode != 0:
+        lines = answer.stderr.decode("utf-8", "replace").strip().splitlines()
+        return Dump({}, f"py-spy: {lines[0] if lines else answer.returncode}")
+    try:
+        threads = json.loads(answer.stdout)
+    except ValueError as error:
+        return Dump({}, f"py-spy: {error}")
+    return Dump(_by_tid(pid, frozenset(tids), threads))
+
+
+def _by_tid(pid: int, tids: frozenset[int], threads: list[dict[str, Any]]) -> dict[int, PythonThread]:
+    folder = _folder(pid)
+    owner_known = any(thread.get("owns_gil") for thread in threads)
+    found = {}
+    for thread in threads:
+        tid = thread.get("os_thread_id") or _tid_of(pid, tids, thread["thread_id"])
+        if tid is None:
+            continue
+        frames = tuple(_frame(raw, folder) for raw in thread["frames"])
+        owns = bool(thread.get("owns_gil")) if owner_known else None
+        found[int(tid)] = PythonThread(thread.get("thread_name") or "", frames, owns)
+    return found
+
+
+def _folder(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
+def _tid_of(pid: int, tids: frozenset[int], pthread_self: int) -> int | None:
+    """The kernel's id of a thread by its pthread_self, read from the C library's own record."""
+    raw = ptrace_calls.read_memory(pid, pthread_self + _GLIBC_TID_OFFSET, 8)
+    if len(raw) == 8:
+        tid = int(struct.unpack_from("<i", raw)[0])
+        if tid in tids:
+            return tid
+    raw = ptrace_calls.read_memory(pid, pthread_self, _PTHREAD_BYTES)
+    words = struct.unpack(f"<{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
+    candidates = {word for word in words if word in tids and word != pid}
+    if len(candidates) == 1:
+        return int(candidates.pop())
+    return pid if pid in words else None
+
+
+def _frame(raw: Mapping[str, Any], folder: str) -> Frame:
+    file = raw["filename"]
+    if not file.startswith(("/", "<")):
+        file = os.path.normpath(os.path.join(folder, file))
+    line = int(raw["line"])
+    lines = _source(file)
+    source = lines[line - 1].strip() if 0 < line <= len(lines) else ""
+    around = heads_around(lines, line) if not _is_library(file) else ()
+    return Frame(file, line, raw["name"], source, dict(_variables(raw.get("locals") or ())), around)
+
+
+def _variables(variables: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+    return ((local["name"], (local.get("repr") or "")[:_MOST_TEXT]) for local in variables)
+
+
+def _is_library(file: str) -> bool:
+    return "/lib/python3" in file and "-packages/" not in file
+
+
+@lru_cache(maxsize=512)
+def _source(file: str) -> tuple[str, ...]:
+    try:
+        return tuple(Path(file).read_text(errors="replace").splitlines())
+    except (OSError, ValueError):
+        return ()

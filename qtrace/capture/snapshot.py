@@ -1,0 +1,332 @@
+"""One moment of a running tree of processes, from /proc and py-spy: nothing stopped, nothing injected.
+
+Two looks, some 100 ms apart, tell a program that stands from one that moves: a thread stands if it
+is in the same call with the same arguments and has used no CPU time and been given no CPU in
+between. Everything that takes time (Python stacks, descriptors, mappings) is read between the looks.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qtrace.capture import procfs, ptrace_calls, pystacks
+from qtrace.capture.members import Member, Tree, named, reporters, tree_of
+from qtrace.capture.objects import ObjectFinder, holders_of, index_descriptors
+from qtrace.errors import TargetError, UnsupportedMachineError
+from qtrace.model.calltext import call_text
+from qtrace.model.ids import Fd, ObjectId, Tgid, Tid
+from qtrace.model.kinds import ObjectKind
+from qtrace.model.snapshot import Call, Process, Snapshot, Thread
+from qtrace.model.syscalls import Architecture
+from qtrace.model.wants import Wanted, wants_of
+
+APART_NS = 120_000_000
+"""Between the two looks: more than twenty of the interpreter's switching intervals of 5 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ThreadLook:
+    """A thread as one look saw it."""
+
+    state: str
+    comm: str
+    line: str
+    """/proc/PID/task/TID/syscall."""
+    cpu_ns: int
+    switches: int
+    start_ns: int
+
+
+@dataclass(slots=True)
+class _Look:
+    time_ns: int
+    threads: dict[tuple[int, int], _ThreadLook] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+    """Processes whose threads may not be looked at, and why."""
+
+
+def architecture() -> Architecture:
+    """Return this machine's architecture.
+
+    Raises:
+        UnsupportedMachineError: qtrace does not know it.
+    """
+    try:
+        return Architecture(platform.machine())
+    except ValueError:
+        raise UnsupportedMachineError(
+            f"qtrace does not know the system calls of {platform.machine()}",
+            "It runs on x86_64 and aarch64; a recording can be read on any machine.",
+        ) from None
+
+
+def take_snapshot(
+    pid: int, *, scope: str = "up", python: bool = True, looks: int = 2, apart_ns: int = APART_NS
+) -> Snapshot:
+    """Return the moment of the tree that a process belongs to.
+
+    Args:
+        pid: Any process of the tree.
+        scope: ``up`` to start at the topmost process of the program, ``down`` at pid itself,
+            ``only`` for pid alone.
+        python: Whether to ask py-spy for Python stacks.
+        looks: 1 or 2.
+        apart_ns: The least time between the two looks.
+
+    Raises:
+        TargetError: There is no such process.
+    """
+    return _Taking(lambda: tree_of(pid, scope), python, looks, apart_ns).take()
+
+
+def take_snapshot_of(
+    root_pid: int, members: Collection[int], *, python: bool = True, looks: int = 2, apart_ns: int = APART_NS
+) -> Snapshot:
+    """Return the moment of a tree whose members are known, as a tracer knows them."""
+
+    def tree() -> Tree:
+        return reporters(root_pid, members)
+
+    return _Taking(tree, python, looks, apart_ns).take()
+
+
+class _Taking:
+    """The state of one taking."""
+
+    def __init__(self, find: object, python: bool, looks: int, apart_ns: int) -> None:
+        assert callable(find)
+        self._find = find
+        self._python = python
+        self._looks = looks
+        self._apart_ns = apart_ns
+        self._architecture = architecture()
+        self._dumps: dict[int, pystacks.Dump] = {}
+        self._maps: dict[int, Sequence[procfs.Mapping]] = {}
+
+    def take(self) -> Snapshot:
+        tree: Tree = self._find()
+        first = self._look(tree)
+        stacks = threading.Thread(target=self._ask_python, args=(tree, first), name="qtrace-python")
+        stacks.start()
+        descriptors = index_descriptors(procfs.all_pids())
+        self._read_maps(tree)
+        stacks.join()
+        second = None
+        if self._looks > 1:
+            time.sleep(max(0, first.time_ns + self._apart_ns - time.monotonic_ns()) / 1e9)
+            tree = self._find()
+            second = self._look(tree)
+        refused = dict(first.refused) | (second.refused if second else {})
+        for pid in descriptors.refused:
+            if pid in tree.members:
+                refused.setdefault(pid, "its descriptors may not be read")
+        finder = ObjectFinder(descriptors, tree.members, self._maps, frozenset(refused))
+        threads = self._threads(tree, finder, first, second)
+        processes = self._processes(tree, finder, refused)
+        return Snapshot(
+            (second or first).time_ns,
+            Tgid(tree.root),
+            processes,
+            threads,
+            finder.found,
+            looks_apart_ns=second.time_ns - first.time_ns if second else None,
+        )
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def _look(self, tree: Tree) -> _Look:
+        look = _Look(time.monotonic_ns())
+        for pid in tree.members:
+            try:
+                self._look_at(look, pid)
+            except PermissionError:
+                look.refused[pid] = _why_refused(pid)
+                self._look_at(look, pid, calls=False)
+        return look
+
+    @staticmethod
+    def _look_at(look: _Look, pid: int, calls: bool = True) -> None:
+        for tid in procfs.thread_ids(pid):
+            stat = procfs.stat(pid, tid)
+            if stat is None or stat.state in "ZX":
+                continue
+            line = (procfs.syscall_line(pid, tid) if calls else None) or "running"
+            spent = procfs.cpu_and_switches(pid, tid) or (0, 0)
+            look.threads[pid, tid] = _ThreadLook(stat.state, stat.comm, line, *spent, stat.start_ns)
+
+    def _ask_python(self, tree: Tree, look: _Look) -> None:
+        if not self._python:
+            return
+        tids: dict[int, list[int]] = {}
+        for pid, tid in look.threads:
+            member = tree.members[pid]
+            if member.python and pid not in look.refused:
+                tids.setdefault(pid, []).append(tid)
+        self._dumps = pystacks.dump_all(tids)
+
+    def _read_maps(self, tree: Tree) -> None:
+        for pid in procfs.all_pids():
+            try:
+                self._maps[pid] = procfs.mappings(pid)
+            except OSError:
+                continue
+
+    # --- threads ---------------------------------------------------------------------------------
+
+    def _threads(self, tree: Tree, finder: ObjectFinder, first: _Look, second: _Look | None) -> Mapping[Tid, Thread]:
+        found = {}
+        latest = second or first
+        for (pid, tid), look in latest.threads.items():
+            earlier = first.threads.get((pid, tid))
+            moved = None if second is None else earlier is None or _moved(earlier, look)
+            found[Tid(tid)] = self._thread(tree, finder, pid, tid, _telling(earlier, look), moved, latest.refused)
+        return found
+
+    def _thread(
+        self,
+        tree: Tree,
+        finder: ObjectFinder,
+        pid: int,
+        tid: int,
+        look: _ThreadLook,
+        moved: bool | None,
+        refused: Mapping[int, str],
+    ) -> Thread:
+        context = _LiveContext(Tgid(pid), finder)
+        made = procfs.parse_syscall(look.line, self._architecture)
+        wanted, call = Wanted(), None
+        if made is not None:
+            name, args = made
+            wanted = wants_of(name, args, context)
+            call = Call(name, args, call_text(name, args, context.memory))
+            for want in wanted.wants:
+                if want.fd is not None:
+                    finder.describe(want.object_id, pid, int(want.fd))
+        dump = self._dumps.get(pid)
+        python = dump.threads.get(tid) if dump is not None else None
+        name = python.name if python is not None and python.name else look.comm
+        state = look.state
+        if state == "t" and moved is False and tree.members[pid].tracer not in (0, os.getpid()):
+            state = "T"
+        return Thread(
+            Tid(tid),
+            Tgid(pid),
+            name,
+            state,
+            call,
+            wanted.wants,
+            False,
+            wanted.timeout_ns,
+            cpu_ns=look.cpu_ns,
+            switches=look.switches,
+            moved=True if pid in refused and moved is None else moved,
+            stack=python.frames if python is not None else (),
+            start_ns=look.start_ns,
+            owns_gil=python.owns_gil if python is not None else None,
+        )
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def _processes(self, tree: Tree, finder: ObjectFinder, refused: Mapping[int, str]) -> Mapping[Tgid, Process]:
+        names = named(tree)
+        found = {Tgid(pid): self._process(member, names[pid], refused) for pid, member in tree.members.items()}
+        for pid in holders_of(finder.found):
+            if Tgid(pid) not in found:
+                found[Tgid(pid)] = _outsider(pid)
+        return found
+
+    def _process(self, member: Member, name: str, refused: Mapping[int, str]) -> Process:
+        stat = member.stat
+        ended = stat.state in ("Z", "X")
+        return Process(
+            Tgid(member.pid),
+            Tgid(stat.ppid),
+            name,
+            member.argv,
+            member.exe,
+            stat.state,
+            unseen=refused.get(member.pid, ""),
+            python=member.python,
+            pgid=stat.pgid,
+            sid=stat.sid,
+            uid=member.uid,
+            exit_code=stat.exit_status >> 8 if ended and not stat.exit_status & 0x7F else None,
+            exit_signal=stat.exit_status & 0x7F or None if ended else None,
+            start_ns=stat.start_ns,
+            caught_signals=member.caught_signals,
+        )
+
+
+def _why_refused(pid: int) -> str:
+    try:
+        owner = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return "it ended"
+    if owner != os.geteuid():
+        return f"it belongs to user {owner}"
+    return "its state may not be read (ptrace is restricted, or the process is not dumpable)"
+
+
+def _outsider(pid: int) -> Process:
+    stat = procfs.stat(pid)
+    state = stat.state if stat is not None else "X"
+    arguments = procfs.argv(pid)
+    name = arguments[0].rpartition("/")[2] if arguments else (stat.comm if stat is not None else f"pid {pid}")
+    return Process(Tgid(pid), Tgid(stat.ppid if stat is not None else 0), name, arguments, "", state, in_tree=False)
+
+
+def _moved(earlier: _ThreadLook, later: _ThreadLook) -> bool:
+    before = (earlier.line, earlier.cpu_ns, earlier.switches, earlier.start_ns)
+    return before != (later.line, later.cpu_ns, later.switches, later.start_ns)
+
+
+def _telling(earlier: _ThreadLook | None, later: _ThreadLook) -> _ThreadLook:
+    # One that goes round in a loop may be on the CPU by chance: the look that caught it in a call
+    # says more.
+    if earlier is not None and later.line == "running" and earlier.line != "running" and earlier.state == "S":
+        return earlier
+    return later
+
+
+@dataclass(slots=True)
+class _LiveContext:
+    """Answers questions about a call from the living process."""
+
+    pid: Tgid
+    finder: ObjectFinder
+
+    def object_of(self, fd: Fd) -> tuple[ObjectId, ObjectKind] | None:
+        return self.finder.identify(int(self.pid), int(fd))
+
+    def word(self, address: int, private: bool) -> ObjectId:
+        return self.finder.word(int(self.pid), address, private)
+
+    def file_lock(self, fd: Fd) -> ObjectId:
+        return self.finder.file_lock(int(self.pid), int(fd))
+
+    def memory(self, address: int, size: int) -> bytes:
+        return ptrace_calls.read_memory(int(self.pid), address, min(size, 4096))
+
+    def watched(self, fd: Fd) -> Sequence[tuple[Fd, int]]:
+        return self.finder.watched(int(self.pid), int(fd))
+
+    def now_ns(self, clock: int) -> int:
+        try:
+            return time.clock_gettime_ns(clock)
+        except OSError:
+            return time.monotonic_ns()
+
+
+def require_process(pid: int) -> None:
+    """Check that a process exists.
+
+    Raises:
+        TargetError: It does not.
+    """
+    if procfs.stat(pid) is None:
+        raise TargetError(f"there is no process {pid}", "List the running ones with: ps -ef | grep python")
