@@ -1,5 +1,5 @@
 # cause:   a consumer takes from a queue.Queue whose only producer thread ended without the final mark
-# verdict: orphaned|deadlock (main waits for the consumer, and nobody puts)
+# verdict: orphaned (main waits for the consumer, and nobody puts)
 # chain:   main -thread-join-> consumer ; consumer -condition (not empty)-> the producer, which has ended
 # fix:     put the final mark in a finally block
 # expect:  verdict=orphaned|deadlock pattern=producer-gone|missing-sentinel chain=thread-join>condition/lock
