@@ -44,6 +44,7 @@ Q.waits = (() => {
   };
   const shown = (row) => !Q.state.hidden.has(w.kind[row]) && w.dur[row] >= Q.state.shortest;
   const found = (row) => matches === null || matches[row] === 1;
+  const passes = (row) => shown(row) && found(row) && !Q.state.offThreads.has(Q.view.lanes[w.lane[row]].tid);
 
   // The wait of a lane that holds a moment, or -1.
   const at = (lane, time) => {
@@ -86,7 +87,28 @@ Q.waits = (() => {
     return hops;
   };
 
-  const api = { unpack, search, shown, found, at, ofId, chainOf, providersOf, rowText, lane: (n) => lanes[n], searching: () => matches !== null };
+  // How many waits too short to be kept singly lie under one pixel, by kind.
+  const foldedAt = (lane, time, perPixel) => {
+    const reach = Math.max(perPixel, density.width);
+    const found = [];
+    for (const { kind, low, high } of lanes[lane].density) {
+      if (Q.state.hidden.has(kind)) continue;
+      let [count, share] = [0, 0];
+      for (let i = Math.max(Q.after(density.bin, (time - reach / 2) / density.width - 1, low, high), low); i < high && density.bin[i] * density.width <= time + reach / 2; i++) {
+        count += density.count[i];
+        share += (density.share[i] / 255) * density.width;
+      }
+      if (count) found.push({ kind, count, share: Math.min(share / reach, 1) });
+    }
+    return found.sort((a, b) => b.share - a.share);
+  };
+  // Whether the verdict speaks of this wait: it was going on at that moment.
+  const isVerdicts = (row) => w.open[row] === 1 && Q.view.graph.nodes.some((n) => n.tid === Q.view.lanes[w.lane[row]].tid && n.kind);
+
+  // Before anything that draws: this listener is registered first.
+  Q.onChange((change) => { if ("query" in change) search(Q.state.query); });
+
+  const api = { unpack, search, shown, found, passes, at, ofId, chainOf, providersOf, rowText, foldedAt, isVerdicts, lane: (n) => lanes[n], searching: () => matches !== null };
   return api;
 })();
 

@@ -16,9 +16,8 @@ MISSING = -1
 
 def ints(column: pd.Series[Any], missing: int = MISSING) -> IntArray:
     """Return a column as int64, with `missing` for NA."""
-    if column.dtype == np.int64:
-        return column.to_numpy()
-    return column.astype("Int64").fillna(missing).to_numpy(dtype=np.int64)
+    known = column if column.dtype == np.int64 else column.astype("Int64").fillna(missing)
+    return np.asarray(known, dtype=np.int64)
 
 
 def words(column: pd.Series[Any]) -> list[str]:

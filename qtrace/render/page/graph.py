@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ class _Builder:
 
     def _links(self) -> set[tuple[int, int]]:
         chain = self.verdict.chain
-        links = {(int(a.tid), int(b.tid)) for a, b in zip(chain, chain[1:], strict=False)}
+        links = {(int(a.tid), int(b.tid)) for a, b in itertools.pairwise(chain)}
         if self.verdict.cycle and chain:
             providers = [int(provider.tid) for provider in chain[-1].providers if provider.tid is not None]
             on_chain = [int(wait.tid) for wait in chain if int(wait.tid) in providers]

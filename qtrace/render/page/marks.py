@@ -128,7 +128,8 @@ def time_by_kind(rows: pd.DataFrame, lanes: int) -> np.ndarray[Any, np.dtype[np.
     """Return nanoseconds waited, a row a lane and a column a kind."""
     duration = (rows["end_ns"].to_numpy() - rows["start_ns"].to_numpy()).astype(np.float64)
     key = rows["lane"].to_numpy() * len(KINDS) + rows["kind_number"].to_numpy()
-    return np.bincount(key, weights=duration, minlength=lanes * len(KINDS)).reshape(lanes, len(KINDS))
+    sums = np.bincount(key, weights=duration, minlength=lanes * len(KINDS)).astype(np.float64)
+    return sums.reshape(lanes, len(KINDS))
 
 
 def ids_of_verdict(rows: pd.DataFrame, tids: set[int]) -> frozenset[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +88,7 @@ def thin(time: IntArray, level: IntArray, points: int) -> IntArray:
     edges = np.linspace(time[0], time[-1] + 1, stretches + 1)
     bounds = np.unique(np.append(np.searchsorted(time, edges), len(time)))
     kept: list[int] = []
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in itertools.pairwise(bounds):
         part = level[low:high]
         kept += [int(low), int(low + part.argmin()), int(low + part.argmax()), int(high - 1)]
     return np.unique(np.asarray(kept, dtype=np.int64))
@@ -102,7 +103,7 @@ def _spread(durations: IntArray) -> Spread | None:
 
 def _between(rows: pd.DataFrame, begin: str, end: str) -> IntArray:
     known = rows[rows[begin].notna() & rows[end].notna()]
-    return np.maximum(ints(known[end]) - ints(known[begin]), 0)
+    return (ints(known[end]) - ints(known[begin])).clip(min=0)
 
 
 def _depth(rows: pd.DataFrame) -> tuple[IntArray, IntArray]:

@@ -8,6 +8,7 @@ from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture
 from qtrace.render.page.arrays import ints, words
 from qtrace.render.page.calls import ARGUMENTS, call_name, calls_at
+from qtrace.render.page.calltext import call_text
 from qtrace.render.report_input import CallArray
 
 

@@ -14,6 +14,8 @@ from qtrace.model.verdict import Line, Verdict, Wait
 from qtrace.render.wording import count, duration, wait_sentence
 
 FRAMES_SHOWN = 12
+SIDE_BY_SIDE = 4
+"""Longer chains stand one card under the other."""
 _LABELS: Mapping[VerdictKind, str] = {
     VerdictKind.DEADLOCK: "Deadlock",
     VerdictKind.ORPHANED: "Orphaned wait",
@@ -41,7 +43,7 @@ def _since(wait: Wait, verdict: Verdict) -> str:
 def _own_frame(frames: tuple[Frame, ...]) -> Frame | None:
     # The program's own innermost line says more than the library's that it called into.
     own = [frame for frame in frames if not _is_library(frame.file)]
-    return (own or list(frames) or [None])[0]
+    return next(iter(own or frames), None)
 
 
 def _is_library(file: str) -> bool:
@@ -68,7 +70,7 @@ def _stack_html(wait: Wait) -> str:
     return f"{first}<details><summary>Python stack, {count(len(wait.python), 'frame')}</summary>{rows}{rest}</details>"
 
 
-def _card(wait: Wait, place: int, verdict: Verdict, next_why: str) -> str:
+def _card(wait: Wait, place: int, verdict: Verdict, next_why: str, rail: str) -> str:
     since = _since(wait, verdict)
     head = (
         f'<span class="step">{place}</span><span class="who"><b>{escape(wait.process)}</b>'
@@ -81,7 +83,7 @@ def _card(wait: Wait, place: int, verdict: Verdict, next_why: str) -> str:
     why = f'<p class="why">{escape(next_why)}</p>' if next_why else ""
     return (
         f'<li class="card" data-tid="{wait.tid}" tabindex="0"><div class="head">{head}</div>'
-        f'<div class="body">{state}{call}{_stack_html(wait)}</div>{why}</li>'
+        f'<div class="body">{state}{call}{_stack_html(wait)}</div>{why}{rail}</li>'
     )
 
 
@@ -91,9 +93,8 @@ def _why_next(verdict: Verdict, place: int) -> str:
     if place + 1 < len(chain):
         follower, closing = chain[place + 1], ""
     elif verdict.cycle:
-        tids = {provider.tid for provider in wait.providers}
-        follower = next((step for step in chain if step.tid in tids), chain[0])
-        closing = f", which closes the circle at {chain.index(follower) + 1}"
+        follower = chain[_closing_place(verdict)]
+        closing = f", which closes the circle at {_closing_place(verdict) + 1}"
     else:
         return "" if wait.providers else "nobody is left who could end this wait"
     reason = next((provider.why for provider in wait.providers if provider.tid == follower.tid), "")
@@ -104,11 +105,31 @@ def chain_html(verdict: Verdict) -> str:
     """Return the chain as an ordered list of cards, or an empty text where there is none."""
     if not verdict.chain:
         return ""
+    rails = _rails(verdict)
     cards = "".join(
-        _card(wait, place + 1, verdict, _why_next(verdict, place)) for place, wait in enumerate(verdict.chain)
+        _card(wait, place + 1, verdict, _why_next(verdict, place), rails[place])
+        for place, wait in enumerate(verdict.chain)
     )
-    css = "chain cycle" if verdict.cycle else "chain"
+    css = "chain" + (" cycle" if verdict.cycle else "") + (" long" if len(verdict.chain) > SIDE_BY_SIDE else "")
     return f'<ol class="{css}">{cards}</ol>'
+
+
+def _closing_place(verdict: Verdict) -> int:
+    # Which link the last one waits for: the circle need not begin at the thread that the user sees.
+    tids = {provider.tid for provider in verdict.chain[-1].providers}
+    return next((place for place, step in enumerate(verdict.chain) if step.tid in tids), 0)
+
+
+def _rails(verdict: Verdict) -> list[str]:
+    # Pieces of the line that leads from the last card of a circle back to its first.
+    last = len(verdict.chain) - 1
+    if not verdict.cycle or last < 1:
+        return [""] * (last + 1)
+    first = _closing_place(verdict)
+    words = f"and so the circle is closed: {last + 1} waits for {first + 1}"
+    pieces = [""] * first + ['<span class="rail first"></span>'] + ['<span class="rail"></span>'] * (last - first)
+    pieces[last] = f'<span class="rail last" data-text="{words}"></span>' if first < last else pieces[last]
+    return pieces
 
 
 def _line_html(line: Line) -> str:

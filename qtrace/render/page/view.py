@@ -116,7 +116,7 @@ def _objects_plain(stage: _Stage) -> tuple[list[Plain], list[str]]:
 def _waits_plain(stage: _Stage, object_ids: list[str]) -> Plain:
     rows = stage.marks.exact
     # Objects that the table of objects lacks still need a name.
-    place, names = codes(rows["object_id"], list(dict.fromkeys(object_ids)))
+    place, _names = codes(rows["object_id"], list(dict.fromkeys(object_ids)))
     names_of_calls, call_names = codes(rows["name"])
     texts = Words()
     describe = CallTexts(stage.report.calls, _architecture(stage.report.meta), rows)
@@ -215,12 +215,13 @@ def _critical_plain(stage: _Stage, ids: dict[str, int]) -> Plain | None:
 
 def _chain_plain(stage: _Stage) -> list[Plain]:
     rows = stage.marks.exact
-    last = rows.groupby("tid")["wait_id"].last() if len(rows) else {}
+    # Sorted by lane and start: what comes later replaces what came before.
+    last = dict(zip(ints(rows["tid"]).tolist(), ints(rows["wait_id"]).tolist(), strict=True))
     return [
         {
             "tid": int(wait.tid),
             "lane": stage.lane_of_tid.get(int(wait.tid), MISSING),
-            "wait": int(last.get(wait.tid, -1)),
+            "wait": int(last.get(int(wait.tid), MISSING)),
         }
         for wait in stage.report.verdict.chain
     ]

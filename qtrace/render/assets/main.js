@@ -1,0 +1,90 @@
+// From the packed data to the first picture; Plotly follows once that stands.
+"use strict";
+Q.unpack = async (id) => {
+  const text = Q.id(id).textContent;
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).text();
+};
+Q.cannot = (why) => {
+  const notice = Q.id("cannot");
+  notice.textContent = `The verdict above is complete. The figures and tables cannot be shown: ${why}`;
+  notice.hidden = false;
+  Q.id("figures").hidden = true;
+};
+
+Q.redraw = () => {
+  Q.timeline.draw();
+  Q.overview.draw();
+  Q.tracks.draw();
+};
+Q.mount = () => {
+  const { view } = Q;
+  Q.stuckLanes = new Set(view.graph.nodes.filter((n) => n.stuck && n.tid !== null).map((n) => Q.laneOfKey(`t${n.tid}`)).filter((n) => n >= 0));
+  Q.id("folded").textContent = view.folded.waits ? `${view.folded.sentence}. Long and unfinished waits and those of the chain are exact; columns of colour stand for many short ones.` : `Every wait is drawn by itself: ${Q.number(Q.waits.columns.size)}.`;
+  const figure = Q.id("timeline-figure");
+  Q.filters.mount(Q.id("filters"));
+  const over = Q.el("div"), lanes = Q.el("div"), levels = Q.el("div", { class: "tracks" });
+  figure.append(over, lanes, Q.el("div", { id: "tracks" }, levels));
+  Q.overview.mount(over);
+  Q.timeline.mount(lanes);
+  levels.append(Q.el("h3", { text: "Pipes and queues: level over time" }));
+  Q.tracks.mount(levels);
+  Q.figures.mount(Q.id("time-figures"));
+  Q.tables.mount();
+  Q.keys.mount();
+};
+Q.navigation = () => {
+  const links = [...document.querySelectorAll("nav.parts a")];
+  for (const link of links) link.addEventListener("click", (event) => {
+    event.preventDefault();
+    Q.id(link.hash.slice(1)).scrollIntoView();
+  });
+  const here = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) for (const link of links) link.classList.toggle("here", link.hash === `#${entry.target.id}`);
+  }, { rootMargin: "-15% 0px -75% 0px" });
+  for (const part of document.querySelectorAll("section.panel")) here.observe(part);
+  for (const card of document.querySelectorAll(".card")) {
+    const open = () => {
+      const link = Q.view.chain.find((c) => String(c.tid) === card.dataset.tid);
+      if (link && link.wait >= 0 && Q.waits.ofId(link.wait) >= 0) Q.timeline.reveal(Q.waits.ofId(link.wait));
+    };
+    card.addEventListener("click", (event) => { if (!event.target.closest("details") && !String(getSelection())) open(); });
+    card.addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target === card) open(); });
+  }
+};
+Q.start = async () => {
+  if (typeof DecompressionStream === "undefined") {
+    Q.cannot("this browser has no DecompressionStream. Chromium 80, Firefox 113 and Safari 16.4 and later have it.");
+    return;
+  }
+  Q.view = JSON.parse(await Q.unpack("packed-view"));
+  Q.id("packed-view").remove();
+  Q.waits.unpack(Q.view);
+  Object.assign(Q.state, { t0: 0, t1: Q.view.span_ns, at: Q.view.verdict_at_ns });
+  Object.assign(Q.state, Q.address.read());
+  Q.readTheme();
+  Q.waits.search(Q.state.query);
+  Q.mount();
+  Q.navigation();
+  Q.redraw();
+  Q.details.render();
+  Q.firstPicture = performance.now();
+  let size = 0;
+  const resized = () => {
+    cancelAnimationFrame(size);
+    size = requestAnimationFrame(() => { Q.redraw(); Q.graph.draw(); Q.figures.draw(); });
+  };
+  let wide = innerWidth;
+  new ResizeObserver(() => { if (innerWidth !== wide) { wide = innerWidth; resized(); } }).observe(document.documentElement);
+  addEventListener("beforeprint", () => { Q.redraw(); });
+  // Let the browser paint before it reads five megabytes of script.
+  await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
+  const script = document.createElement("script");
+  script.textContent = await Q.unpack("packed-plotly");
+  Q.id("packed-plotly").remove();
+  document.head.append(script);
+  Q.graph.begin();
+  Q.figures.begin();
+  document.documentElement.dataset.ready = "true";
+};
