@@ -123,7 +123,7 @@ def _chain(at_ns: int, file: str, thread: str) -> tuple[Wait, ...]:
             START + 74 * MS,
             "futex",
             "futex(0x7f3c1c000b60, FUTEX_WAIT_BITSET|FUTEX_CLOCK_REALTIME, 0, NULL, FUTEX_BITSET_MATCH_ANY",
-            NamedObject("futex", ObjectId("futex:4101:0x7f3c1c000b60"), "the end of thread QueueFeederThread"),
+            NamedObject("futex", ObjectId("futex:4101:0x7f3c1c000b60"), "thread QueueFeederThread"),
             (Provider(child, Tid(4102), Certainty.PROVEN, "it is the joined thread"),),
             _child_stack(),
         ),
@@ -227,7 +227,7 @@ def join_before_get(
             "creator_pid": 4100,
             "created_ns": ms(60),
         },
-        {"object_id": "futex:4101:0x7f3c1c000b60", "kind": "futex", "label": "the end of thread QueueFeederThread"},
+        {"object_id": "futex:4101:0x7f3c1c000b60", "kind": "futex", "label": "thread QueueFeederThread"},
         {"object_id": "futex:4101:0x55d0", "kind": "futex", "label": "interpreter lock of Process-1"},
     ]
     waits: list[dict[str, Any]] = [

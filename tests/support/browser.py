@@ -110,7 +110,9 @@ class Page:
             if (root.scrollWidth > wide) found.push(`page ${root.scrollWidth} > ${wide}`);
             for (const node of document.querySelectorAll("body *")) {
               const box = node.getBoundingClientRect();
-              if (!box.width || box.right <= wide + 1 || node.closest("svg") && node.tagName !== "svg") continue;
+              // What lies in a closed <details> has a box, but nobody sees it.
+              if (!box.width || box.right <= wide + 1 || !node.checkVisibility({ visibilityProperty: true })) continue;
+              if (node.closest("svg") && node.tagName !== "svg") continue;
               let up = node.parentElement, held = false;
               for (; up && up !== document.body; up = up.parentElement) {
                 const cuts = getComputedStyle(up).overflowX !== "visible";

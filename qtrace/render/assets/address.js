@@ -6,7 +6,7 @@ Q.address = (() => {
   const write = () => {
     const s = Q.state, parts = new URLSearchParams();
     if (s.t0 > 0 || s.t1 < Q.view.span_ns) parts.set("t", `${Math.round(s.t0)}-${Math.round(s.t1)}`);
-    if (Math.abs(s.at - Q.view.verdict_at_ns) > 1) parts.set("at", Math.round(s.at));
+    if (Math.abs(s.at - Q.home) > 1) parts.set("at", Math.round(s.at));
     if (s.selected >= 0) parts.set("wait", Q.waits.columns.id[s.selected]);
     if (s.hidden.size) parts.set("hide", [...s.hidden].map((kind) => Q.view.kinds[kind].id).join(" "));
     if (s.offThreads.size) parts.set("off", [...s.offThreads].join(" "));
@@ -43,7 +43,7 @@ Q.address = (() => {
   Q.onChange(() => { clearTimeout(waiting); waiting = setTimeout(write, 150); });
   addEventListener("hashchange", () => {
     if (location.hash.slice(1) === mine || !location.hash.includes("=")) return;
-    Q.set({ t0: 0, t1: Q.view.span_ns, at: Q.view.verdict_at_ns, selected: -1, hidden: new Set(), offThreads: new Set(), query: "", shortest: 0, unfolded: new Set(), rows: true, ...read(), theme: true });
+    Q.set({ t0: 0, t1: Q.view.span_ns, at: Q.home, selected: -1, hidden: new Set(), offThreads: new Set(), query: "", shortest: 0, unfolded: new Set(), rows: true, ...read(), theme: true });
   });
   return { read };
 })();

@@ -129,7 +129,28 @@ Q.laneName = (number) => {
   const process = Q.view.processes[lane.process];
   return process ? `${process.name} / ${lane.name}` : lane.name;
 };
+// Where there is little room: a process of one thread is named by its own name alone.
+Q.shortName = (number) => {
+  const lane = Q.view.lanes[number];
+  const process = Q.view.processes[lane.process];
+  Q.threadCounts ||= Q.view.lanes.reduce((counts, { process: p }) => counts.set(p, (counts.get(p) || 0) + 1), new Map());
+  return process && Q.threadCounts.get(lane.process) === 1 ? process.name : Q.laneName(number);
+};
 Q.objectName = (number) => (number >= 0 ? Q.view.objects[number].label : "");
+
+// Text cut to a width, measured and not guessed: letters are as wide as the reader's fonts make them.
+const ruler = document.createElement("canvas").getContext("2d");
+Q.cut = (text, pixels, font) => {
+  ruler.font = font;
+  if (ruler.measureText(text).width <= pixels) return text;
+  let [low, high] = [0, text.length];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (ruler.measureText(`${text.slice(0, middle)}…`).width <= pixels) low = middle;
+    else high = middle - 1;
+  }
+  return `${text.slice(0, low).trimEnd()}…`;
+};
 
 // A canvas as sharp as the screen is; returns the context in CSS pixels.
 Q.sized = (canvas, width, height) => {

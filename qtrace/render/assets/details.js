@@ -66,6 +66,8 @@ Q.details = (() => {
     const panel = Q.id("details");
     const row = Q.state.selected;
     panel.hidden = row < 0;
+    // Room to scroll the last part of the page out from under the panel.
+    document.body.style.paddingBottom = row < 0 ? "" : "42vh";
     if (row < 0) return;
     const frames = framesOf(row);
     panel.replaceChildren(

@@ -77,34 +77,35 @@ Q.draw = (() => {
     if (Q.state.shortest === 0 && !Q.waits.searching()) densityOf(mine, width, scale, t0);
     flush(context, y, height);
     context.globalAlpha = 0.14;
-    for (const [at, x0, x1] of dimmed) bar(context, at, x0, x1, y, height);
+    for (const [at, x0, x1] of dimmed) bar(context, at, x0, x1, y, height, quiet);
     context.globalAlpha = 1;
     for (const [at, x0, x1] of singles) {
-      bar(context, at, x0, x1, y, height);
+      bar(context, at, x0, x1, y, height, quiet);
       if (!quiet) label(context, at, Math.max(x0, 0), Math.min(x1, width), y, height);
     }
-    for (const [at, x0, x1] of singles) if (w.open[at]) openEnd(context, at, x0, x1, y, height, width);
+    if (!quiet) for (const [at, x0, x1] of singles) if (w.open[at]) openEnd(context, at, x0, x1, y, height, width);
   };
 
   const densityOf = (mine, width, scale, t0) => {
-    const d = Q.waits.density;
-    for (const { kind, low, high } of mine.density) {
+    for (const { kind, levels } of mine.density) {
       if (Q.state.hidden.has(kind)) continue;
-      const from = Math.max(Q.after(d.bin, t0 / d.width - 1, low, high), low);
-      const stop = Q.after(d.bin, Q.state.t1 / d.width, low, high);
+      // The coarsest level whose bins are no wider than a pixel.
+      let d = levels[0];
+      for (const level of levels) if (level.width * scale <= 1) d = level;
+      const from = Q.after(d.bin, t0 / d.width - 1);
+      const stop = Q.after(d.bin, Q.state.t1 / d.width);
       for (let i = from; i < stop; i++) {
         const x0 = (d.bin[i] * d.width - t0) * scale;
-        add(kind, width, x0, x0 + d.width * scale, d.share[i] / 255);
+        add(kind, width, x0, x0 + d.width * scale, d.share[i]);
       }
     }
   };
 
-  const bar = (context, row, x0, x1, y, height) => {
-    context.save();
-    context.fillStyle = Q.fill(context, Q.waits.columns.kind[row]);
+  const bar = (context, row, x0, x1, y, height, quiet) => {
+    const kind = Q.waits.columns.kind[row];
+    context.fillStyle = quiet ? Q.colour(kind) : Q.fill(context, kind);
     // Thin gaps keep neighbours of one kind apart.
     context.fillRect(x0, y, Math.max(x1 - x0 - (x1 - x0 > 4 ? 0.75 : 0), 1), height);
-    context.restore();
   };
 
   // A wait that never ended: torn right edge, so it is not read as one that ended there.

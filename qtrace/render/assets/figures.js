@@ -12,42 +12,47 @@ Q.figures = (() => {
     if (Q.view.critical) part("critical", "Critical path", "The stretches that the program's duration hangs on: making any of them shorter makes the whole shorter.");
     part("by-thread", "By thread");
     const many = Q.view.lanes.length;
-    if (many > FEW) root.append(Q.el("button", { type: "button", class: "more", id: "all-threads", text: `All ${Q.number(many)} threads`, onclick: (event) => { every = true; event.target.hidden = true; draw(); } }));
+    if (many > FEW || Q.view.lanes.some((lane) => lane.fold >= 0)) root.append(Q.el("button", { type: "button", class: "more", id: "all-threads", text: `All ${Q.number(many)} threads`, onclick: (event) => { every = true; event.target.hidden = true; draw(); } }));
   };
   const base = (height, left) => ({
     height, margin: { l: left, r: 12, t: 8, b: 40 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", barmode: "stack", bargap: 0.32, dragmode: false,
     font: { family: Q.theme.font, size: 12, color: Q.theme.ink }, hoverlabel: { bgcolor: Q.theme.card, bordercolor: Q.theme.line, font: { color: Q.theme.ink, family: Q.theme.font, size: 12 }, align: "left" },
-    xaxis: { title: { text: "seconds", font: { size: 11, color: Q.theme.muted } }, gridcolor: Q.theme.grid, zeroline: false, fixedrange: true, tickfont: { color: Q.theme.muted } },
+    xaxis: { ticksuffix: " s", gridcolor: Q.theme.grid, zeroline: false, fixedrange: true, tickfont: { color: Q.theme.muted } },
     yaxis: { autorange: "reversed", fixedrange: true, automargin: false, tickfont: { size: 12 }, ticklabelstandoff: 6 },
-    legend: { orientation: "h", y: -48 / Math.max(height - 48, 60), yanchor: "top", x: 0, font: { size: 12 } },
+    legend: { orientation: "h", traceorder: "normal", y: -48 / Math.max(height - 48, 60), yanchor: "top", x: 0, font: { size: 12 } },
   });
   const HATCHES = { none: "", rise: "/", fall: "\\", dots: ".", bars: "|" };
   const look = (kind) => ({ color: Q.colour(kind), line: { width: 0 }, pattern: { shape: HATCHES[Q.view.kinds[kind].hatch], fgcolor: Q.inkOn(Q.colour(kind)), fgopacity: 0.55, fillmode: "overlay", size: 6, solidity: 0.25 } });
   const gutter = (root) => Q.clamp(root.clientWidth * 0.3, 96, 250);
-  const cut = (text, pixels) => (text.length > pixels / 6.6 ? `${text.slice(0, Math.max(Math.floor(pixels / 6.6) - 1, 3))}…` : text);
+  const cut = (text, pixels) => Q.cut(text, pixels, `12px ${Q.theme.font}`);
+  const mean = (row, of) => row.reduce((sum, n) => sum + of(n), 0) / row.length;
+  const lived = (row) => mean(row, (n) => Math.max(Q.view.lanes[n].end_ns - Q.view.lanes[n].start_ns, 1));
+  const waited = (row) => mean(row, (n) => Q.view.time_by_kind[n].reduce((a, b) => a + b, 0));
 
   const byThread = () => {
     const root = roots["by-thread"];
-    const order = Q.view.lanes.map((lane, n) => n);
+    // Folded groups of idle workers are one bar, as they are one lane: the mean of them.
+    const groups = new Map();
+    Q.view.lanes.forEach((lane, n) => { const key = lane.fold >= 0 && !every ? `fold ${lane.fold}` : n; groups.set(key, [...(groups.get(key) || []), n]); });
+    let order = [...groups.values()];
     if (!every && order.length > FEW) {
       // Those of the chain, and those that waited least evenly: the most running time first.
-      const weight = (n) => (Q.stuckLanes.has(n) ? 1e18 : 0) + (Q.view.lanes[n].end_ns - Q.view.lanes[n].start_ns) - Q.view.time_by_kind[n].reduce((a, b) => a + b, 0);
+      const weight = ([n]) => (Q.stuckLanes.has(n) ? 1e18 : 0) + lived([n]) - waited([n]);
       const kept = new Set([...order].sort((a, b) => weight(b) - weight(a)).slice(0, FEW));
-      order.splice(0, order.length, ...order.filter((n) => kept.has(n)));
+      order = order.filter((row) => kept.has(row));
     }
     const left = gutter(root);
-    const name = (n) => `${Q.view.lanes[n].tid}`;
-    const lived = (n) => Math.max(Q.view.lanes[n].end_ns - Q.view.lanes[n].start_ns, 1);
-    const waited = (n) => Q.view.time_by_kind[n].reduce((a, b) => a + b, 0);
-    const bar = (text, values, marker) => ({ type: "bar", orientation: "h", name: text, y: order.map(name), x: values.map((v) => v / 1e9), marker, customdata: order.map((n, i) => [Q.graph.plain(Q.laneName(n)), Q.duration(values[i]), Q.percent(values[i] / lived(n))]),
+    const name = ([n]) => `${Q.view.lanes[n].tid}`;
+    const title = (row) => (row.length > 1 ? `${row.length} × ${Q.shortName(row[0])}, mean` : Q.shortName(row[0]));
+    const bar = (text, values, marker) => ({ type: "bar", orientation: "h", name: text, y: order.map(name), x: values.map((v) => v / 1e9), marker, customdata: order.map((n, i) => [Q.graph.plain(title(n)), Q.duration(values[i]), Q.percent(values[i] / lived(n))]),
       hovertemplate: `<b>%{customdata[0]}</b><br>${text}: %{customdata[1]}, %{customdata[2]} of its life<extra></extra>` });
     const traces = [bar("running", order.map((n) => Math.max(lived(n) - waited(n), 0)), { color: Q.theme.life, line: { width: 1, color: Q.theme.line } })];
-    for (const { kind } of Q.filters.present()) traces.push(bar(Q.view.kinds[kind].id, order.map((n) => Q.view.time_by_kind[n][kind]), look(kind)));
+    for (const { kind } of Q.filters.present()) traces.push(bar(Q.view.kinds[kind].id, order.map((n) => mean(n, (lane) => Q.view.time_by_kind[lane][kind])), look(kind)));
     const rows = Math.ceil(traces.length / Math.max(Math.floor((root.clientWidth - left) / 120), 1));
     const figure = base(order.length * 26 + 56 + rows * 22, left);
     figure.margin.b = 44 + rows * 22;
     figure.legend.y = -40 / (figure.height - figure.margin.b - 8);
-    Object.assign(figure.yaxis, { type: "category", tickvals: order.map(name), ticktext: order.map((n) => Q.graph.plain(cut(Q.laneName(n), left - 16))) });
+    Object.assign(figure.yaxis, { type: "category", tickvals: order.map(name), ticktext: order.map((n) => Q.graph.plain(cut(title(n), left - 16))) });
     Plotly.react(root, traces, figure, { displayModeBar: false, responsive: false });
   };
 
@@ -72,7 +77,7 @@ Q.figures = (() => {
     figure.legend.y = -40 / (figure.height - 74);
     figure.showlegend = true;
     figure.xaxis.range = [0, Q.view.span_ns / 1e9];
-    Object.assign(figure.yaxis, { type: "category", tickvals: lanes.map((n) => `${Q.view.lanes[n].tid}`), ticktext: lanes.map((n) => Q.graph.plain(cut(Q.laneName(n), left - 16))), categoryorder: "array", categoryarray: lanes.map((n) => `${Q.view.lanes[n].tid}`) });
+    Object.assign(figure.yaxis, { type: "category", tickvals: lanes.map((n) => `${Q.view.lanes[n].tid}`), ticktext: lanes.map((n) => Q.graph.plain(cut(Q.shortName(n), left - 16))), categoryorder: "array", categoryarray: lanes.map((n) => `${Q.view.lanes[n].tid}`) });
     Plotly.react(root, traces, figure, { displayModeBar: false, responsive: false }).then(() => {
       root.removeAllListeners("plotly_click");
       root.on("plotly_click", ({ points }) => {

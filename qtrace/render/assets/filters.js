@@ -66,7 +66,8 @@ Q.filters = (() => {
   };
   const reset = () => Q.set({ hidden: new Set(), offThreads: new Set(), query: "", shortest: 0, rows: true });
   const refresh = () => {
-    chips.replaceChildren(...present().map(chip), Q.el("span", { class: "chip still", title: "alive and not waiting" }, Q.el("i", { class: "swatch running", "aria-hidden": "true" }), "running"));
+    chips.replaceChildren(...present().map(chip), Q.el("span", { class: "chip still", title: "alive and not waiting" }, Q.el("i", { class: "swatch running", "aria-hidden": "true" }), "running"),
+      Q.el("span", { class: "chip still", title: "had not returned when the recording ended" }, Q.el("i", { class: "torn", "aria-hidden": "true" }), "never ended"));
     if (document.activeElement !== box) box.value = Q.state.query;
     shortest.value = String(Q.state.shortest);
     for (const { tick, lanes } of boxes) {

@@ -6,10 +6,6 @@ Q.graph = (() => {
 
   // Plotly reads a little markup in texts: what comes from the program must not be markup.
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const cut = (text, pixels, size) => {
-    const room = Math.max(Math.floor(pixels / (size * 0.54)), 4);
-    return text.length > room ? `${text.slice(0, room - 1)}…` : text;
-  };
   // Rounded rectangle for threads, a pill for what they wait on.
   const outline = ({ x, y, w, h, shape }) => {
     const r = shape === "object" ? h / 2 : 8;
@@ -28,7 +24,8 @@ Q.graph = (() => {
     const [a, b] = [edgePoint(from, to), edgePoint(to, from)];
     const hot = arrow.in_chain;
     // Straight on the spine; elsewhere bent aside, so that two arrows between a pair stay two.
-    const bend = from.spine && to.spine ? 0 : Math.min(Math.hypot(b[0] - a[0], b[1] - a[1]) / 7, 40);
+    const level = Math.abs(a[1] - b[1]) < 2 && Math.abs(a[0] - b[0]) < 120;
+    const bend = level || (from.spine && to.spine) ? 0 : Math.min(Math.hypot(b[0] - a[0], b[1] - a[1]) / 7, 40);
     const length = Math.hypot(b[0] - a[0], b[1] - a[1]) || 1;
     const middle = [(a[0] + b[0]) / 2 + ((b[1] - a[1]) / length) * bend, (a[1] + b[1]) / 2 - ((b[0] - a[0]) / length) * bend];
     const xs = [], ys = [];
@@ -63,8 +60,10 @@ Q.graph = (() => {
   };
   const label = (node, model) => {
     const number = step(node.key);
-    const title = cut(`${number && node.shape === "thread" ? `${number}  ` : ""}${node.title}`, node.w - 18, 13);
-    const second = cut(node.shape === "thread" ? [node.subtitle, node.kind || (node.live ? "can go on" : "")].filter(Boolean).join(" · ") : node.subtitle, node.w - 18, 11);
+    const margin = node.shape === "object" ? 30 : 20;
+    const [name, under] = node.shape === "thread" ? [node.subtitle || node.title, node.subtitle ? node.title : ""] : [node.title, node.subtitle];
+    const title = Q.cut(`${number && node.shape === "thread" ? `${number}  ` : ""}${name}`, node.w - margin, `bold 13px ${Q.theme.font}`);
+    const second = Q.cut([under, node.kind || (node.live ? "can go on" : "")].filter(Boolean).join(" · "), node.w - margin, `11px ${Q.theme.font}`);
     return { x: node.x + node.w / 2, y: node.y + node.h / 2, showarrow: false, width: node.w - 4, height: node.h - 4, align: "center", valign: "middle", captureevents: true, name: node.key, hovertext: hover(node, model),
       text: `<b>${plain(title)}</b>${second ? `<br><span style="font-size:11px">${plain(second)}</span>` : ""}`,
       font: { size: 13, color: node.stuck ? Q.theme.ink : node.shape === "object" ? Q.theme.ink : Q.theme.muted }, bgcolor: "rgba(0,0,0,0)" };
@@ -113,9 +112,9 @@ Q.graph = (() => {
   // The same in words: for those who cannot see the figure, and for the moment that it shows.
   const words = (model, placed) => {
     const verdict = model.source === "verdict";
-    const change = Math.abs(model.time - Q.view.verdict_at_ns) > 1000;
-    Q.id("graph-lead").replaceChildren(verdict ? `At the moment of the verdict, ${Q.moment(model.time)}. Choose another moment by clicking in the timeline.` : `At ${Q.moment(model.time)}, from the waits of that moment. `,
-      ...(change ? [Q.el("button", { type: "button", class: "link", id: "graph-verdict", text: "Back to the verdict's moment", onclick: () => Q.set({ at: Q.view.verdict_at_ns }) })] : []));
+    const change = Math.abs(model.time - Q.home) > 1000;
+    Q.id("graph-lead").replaceChildren(verdict ? `At the moment of the verdict, ${Q.moment(model.time)}. Choose another moment by clicking in the timeline.` : `${Q.view.graph.nodes.length ? "" : "The program did not hang; this is what its threads did in the middle of its longest wait, or where you click in the timeline. "}At ${Q.moment(model.time)}: `,
+      ...(change ? [Q.el("button", { type: "button", class: "link", id: "graph-verdict", text: Q.view.graph.nodes.length ? "back to the verdict's moment" : "back to the longest wait", onclick: () => Q.set({ at: Q.home }) })] : []));
     const title = new Map(model.nodes.map((n) => [n.key, [n.subtitle, n.title].filter(Boolean).join(" / ")]));
     const text = placed.arrows.map((a) => Q.el("li", { text: `${title.get(a.source)} ${a.role === "waits" ? "waits for" : "can be ended by"} ${title.get(a.target)}${a.in_chain ? " (in the chain)" : ""}` }));
     const key = (css, name) => Q.el("span", { class: `key ${css}` }, Q.el("i", { "aria-hidden": "true" }), name);

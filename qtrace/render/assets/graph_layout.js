@@ -84,13 +84,14 @@ Q.graphLayout = (() => {
     return { places, high: half * (HIGH + GAP_Y) + 10, box: each };
   };
 
+  const stem = (name) => name.replace(/[\d\-_ ]+$/, "") || name;
   // Threads beside the spine; those that wait in the same way for the same object are one box.
   const groups = (model, places) => {
     const target = new Map(model.arrows.filter((a) => a.role === "waits").map((a) => [a.source, a.target]));
     const found = new Map();
     for (const node of model.nodes) {
       if (node.shape === "object" || places.has(node.key)) continue;
-      const name = node.title.replace(/[\d\-_ ]+$/, "");
+      const name = stem(node.title) + stem(node.subtitle);
       const key = target.has(node.key) ? `${target.get(node.key)} ${node.kind} ${node.stuck} ${name}` : node.live ? `live ${node.live} ${name}` : `single ${node.key}`;
       found.set(key, [...(found.get(key) || []), node]);
     }
@@ -119,7 +120,7 @@ Q.graphLayout = (() => {
       const y = top + Math.floor(n / columns) * (HIGH + 22);
       const node = group.nodes[0];
       const many = group.nodes.length;
-      drawn.set(node.key, { ...node, x, y, w: side, h: HIGH, many, title: many > 1 ? `${many} × ${node.title.replace(/[\d\-_ ]+$/, "") || node.title}` : node.title, subtitle: many > 1 ? `${[...new Set(group.nodes.map((g) => g.subtitle))].slice(0, 2).join(", ")}${many > 2 ? " …" : ""}` : node.subtitle });
+      drawn.set(node.key, { ...node, x, y, w: side, h: HIGH, many, subtitle: many > 1 ? `${many} × ${stem(node.subtitle)}` : node.subtitle, title: many > 1 ? stem(node.title) : node.title });
       for (const other of group.nodes) alias.set(other.key, node.key);
       if (group.object && !drawn.has(group.object)) drawn.set(group.object, { ...byKey.get(group.object), x: x + side + gap, y, w: side, h: HIGH, many: 1 });
     });

@@ -39,7 +39,7 @@ Q.keys = (() => {
     ["n", "next wait of the thread", () => neighbour(1)],
     ["p", "wait before it", () => neighbour(-1)],
     ["w", "follow: what this wait hangs on", follow],
-    ["v", "back to the verdict's moment", () => Q.set({ at: Q.view.verdict_at_ns, t0: 0, t1: Q.view.span_ns })],
+    ["v", "back to the verdict's moment", () => Q.set({ at: Q.home, t0: 0, t1: Q.view.span_ns })],
     ["t", "dark or light", flip],
     ["Escape", "close, deselect", () => Q.set({ selected: -1 })],
   ];

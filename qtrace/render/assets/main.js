@@ -53,6 +53,14 @@ Q.navigation = () => {
     card.addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target === card) open(); });
   }
 };
+// The moment to begin at: the verdict's, or where a program that ended by itself waited longest.
+Q.homeMoment = () => {
+  if (Q.view.graph.nodes.length) return Q.view.verdict_at_ns;
+  const w = Q.waits.columns;
+  let longest = -1;
+  for (let row = 0; row < w.size; row++) if (longest < 0 || w.dur[row] > w.dur[longest]) longest = row;
+  return longest < 0 ? Q.view.verdict_at_ns : Math.round((w.start[longest] + w.end[longest]) / 2);
+};
 Q.start = async () => {
   if (typeof DecompressionStream === "undefined") {
     Q.cannot("this browser has no DecompressionStream. Chromium 80, Firefox 113 and Safari 16.4 and later have it.");
@@ -61,7 +69,8 @@ Q.start = async () => {
   Q.view = JSON.parse(await Q.unpack("packed-view"));
   Q.id("packed-view").remove();
   Q.waits.unpack(Q.view);
-  Object.assign(Q.state, { t0: 0, t1: Q.view.span_ns, at: Q.view.verdict_at_ns });
+  Q.home = Q.homeMoment();
+  Object.assign(Q.state, { t0: 0, t1: Q.view.span_ns, at: Q.home });
   Object.assign(Q.state, Q.address.read());
   Q.readTheme();
   Q.waits.search(Q.state.query);

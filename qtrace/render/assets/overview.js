@@ -2,7 +2,8 @@
 "use strict";
 Q.overview = (() => {
   const HIGH = 40;
-  let canvas, drag = null;
+  const whole = document.createElement("canvas");
+  let canvas, drag = null, painted = "";
 
   const mount = (root) => {
     canvas = Q.el("canvas", { class: "overview", tabindex: "0", role: "slider", "aria-label": "Shown range", "aria-valuemin": "0", "aria-valuemax": "100" });
@@ -45,16 +46,27 @@ Q.overview = (() => {
     else if (Math.abs(at - drag.from) > Q.view.span_ns / 200) Q.set(Q.window(Math.min(at, drag.from), Math.max(at, drag.from)));
   };
 
+  // All lanes over all time change with the filters only, not with zoom and pan: painted once and kept.
+  const paint = (wide) => {
+    const { hidden, offThreads, query, shortest } = Q.state;
+    const now = [wide, devicePixelRatio, Q.isDark(), [...hidden], [...offThreads], query, shortest].join("|");
+    if (now === painted) return;
+    painted = now;
+    const context = Q.sized(whole, wide, HIGH);
+    const kept = { t0: Q.state.t0, t1: Q.state.t1 };
+    const lanes = Q.view.lanes.map((lane, n) => n).filter((n) => !offThreads.has(Q.view.lanes[n].tid));
+    Object.assign(Q.state, { t0: 0, t1: Q.view.span_ns });
+    const shown = Math.min(lanes.length, 18);
+    const each = (HIGH - 4) / shown;
+    for (let n = 0; n < shown; n++) Q.draw.lane(context, lanes[Math.floor((n * lanes.length) / shown)], 2 + n * each, Math.max(each - 1, 1.5), wide, true);
+    Object.assign(Q.state, kept);
+  };
   const draw = () => {
     const wide = Q.timeline.width();
-    const context = Q.sized(canvas, wide, HIGH);
-    const lanes = Q.view.lanes.length;
     const kept = { t0: Q.state.t0, t1: Q.state.t1 };
-    Object.assign(Q.state, { t0: 0, t1: Q.view.span_ns });
-    const shown = Math.min(lanes, 18);
-    const each = (HIGH - 4) / shown;
-    for (let n = 0; n < shown; n++) Q.draw.lane(context, Math.floor((n * lanes) / shown), 2 + n * each, Math.max(each - 1, 1.5), wide, true);
-    Object.assign(Q.state, kept);
+    paint(wide);
+    const context = Q.sized(canvas, wide, HIGH);
+    context.drawImage(whole, 0, 0, wide, HIGH);
     const [from, to] = [(kept.t0 / Q.view.span_ns) * wide, (kept.t1 / Q.view.span_ns) * wide];
     context.fillStyle = Q.theme.veil;
     context.fillRect(0, 0, from, HIGH);

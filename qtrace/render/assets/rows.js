@@ -17,6 +17,9 @@ Q.rows = (() => {
       const group = lanes[n].fold;
       if (group >= 0 && !Q.state.unfolded.has(group)) folded.set(group, [...(folded.get(group) || []), n]);
     }
+    // A process of one thread is one line: its name says enough.
+    const threads = new Map();
+    for (const n of shown) threads.set(lanes[n].process, (threads.get(lanes[n].process) || 0) + 1);
     let process = null;
     const placed = new Set();
     for (const n of shown) {
@@ -29,11 +32,10 @@ Q.rows = (() => {
         process = null;
         continue;
       }
-      if (lane.process !== process) {
-        process = lane.process;
-        if (processes[process]) put({ type: "process", process }, HEAD - GAP);
-      }
-      put({ type: "lane", lane: n }, LANE);
+      const alone = (threads.get(lane.process) || 0) === 1;
+      if (lane.process !== process && !alone && processes[lane.process]) put({ type: "process", process: lane.process }, HEAD - GAP);
+      process = lane.process;
+      put({ type: "lane", lane: n, alone: alone && Boolean(processes[lane.process]) }, LANE);
     }
     return { rows, height: y + 4 };
   };
@@ -51,15 +53,16 @@ Q.rows = (() => {
       const names = row.lanes.map((n) => Q.laneName(n));
       return Q.el("button", { class: "row fold", type: "button", "data-lanes": row.lanes.length, style: { top: `${row.y}px`, height: `${row.height}px` }, title: `${names.slice(0, 12).join("\n")}\nClick to unfold`,
         onclick: () => Q.set({ unfolded: new Set([...Q.state.unfolded, row.group]), rows: true }) },
-        `▸ ${Q.plural(row.lanes.length, "idle thread")} like ${lanes[row.lanes[0]].name}`);
+        `▸ ${Q.number(row.lanes.length)} idle, like ${processes[lanes[row.lanes[0]].process] ? processes[lanes[row.lanes[0]].process].name : lanes[row.lanes[0]].name}`);
     }
     const lane = lanes[row.lane];
     const stuck = Q.stuckLanes.has(row.lane);
     const step = Q.view.chain.findIndex((link) => link.lane === row.lane);
     const process = processes[lane.process];
-    return Q.el("div", { class: `row lane${stuck ? " stuck" : ""}`, "data-tid": lane.tid, "data-lane": row.lane, style: { top: `${row.y}px`, height: `${row.height}px`, paddingLeft: `${18 + (process ? depthOf(process) : 0) * 10}px` }, title: `${Q.laneName(row.lane)} (tid ${lane.tid}, ${lane.role})` },
+    return Q.el("div", { class: `row lane${stuck ? " stuck" : ""}`, "data-tid": lane.tid, "data-lane": row.lane, style: { top: `${row.y}px`, height: `${row.height}px`, paddingLeft: `${(row.alone ? 8 : 18) + (process ? depthOf(process) : 0) * 10}px` }, title: `${Q.laneName(row.lane)} (tid ${lane.tid}, ${lane.role})${row.alone ? `\n${process.argv}\n${process.ending}` : ""}` },
       step >= 0 ? Q.el("span", { class: "step", text: step + 1, title: "place in the chain" }) : null,
-      Q.el("span", { class: "name", text: lane.name }), Q.el("span", { class: "ids", text: lane.tid }));
+      row.alone ? Q.el("b", { class: "name", text: process.name }) : Q.el("span", { class: "name", text: lane.name }),
+      row.alone && process.ending ? Q.el("span", { class: "ending", text: process.ending }) : null, Q.el("span", { class: "ids", text: lane.tid }));
   };
   const depthOf = (process) => {
     let depth = 0;

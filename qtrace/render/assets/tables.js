@@ -51,7 +51,7 @@ Q.tables = (() => {
   const mountCalls = () => {
     const lane = (tid) => Q.laneOfKey(`t${tid}`);
     const name = (row) => (lane(row.tid) >= 0 ? Q.laneName(lane(row.tid)) : `thread ${row.tid}`);
-    Q.table({ root: Q.id("calls-table"), id: "calls-rows", rows: Q.view.calls, sort: { column: 2, down: true }, portion: 25, empty: "No calls were kept.", columns: [
+    Q.table({ root: Q.id("calls-table"), id: "calls-rows", rows: Q.view.calls, sort: { column: 2, down: true }, portion: 15, empty: "No calls were kept.", columns: [
       text("thread", name, true), text("call", (row) => row.name), num("total", (row) => row.total_ns, (row) => Q.duration(row.total_ns), "entry to exit, waiting included"),
       num("calls", (row) => row.calls), num("mean", (row) => row.total_ns / row.calls, (row) => Q.duration(row.total_ns / row.calls)),
       num("longest", (row) => row.longest_ns, (row) => Q.duration(row.longest_ns)), num("errors", (row) => row.errors, (row) => (row.errors ? Q.number(row.errors) : "")),
@@ -65,7 +65,7 @@ Q.tables = (() => {
     Q.id("waits-table").append(Q.el("div", { class: "bar" }, Q.el("label", { class: "grow" }, box), Q.el("span", { class: "count", id: "waits-count" })));
     const folded = Q.view.folded.waits;
     Q.id("waits-lead").textContent = `The filters of the timeline count here too. Choose a row to see it there.${folded ? ` ${Q.plural(folded, "short wait is", "short waits are")} folded into the timeline's density and not listed.` : ""}`;
-    waits = Q.table({ root: Q.id("waits-table"), id: "waits-rows", rows: rowsNow(), sort: { column: 3, down: true }, portion: 50, empty: "No wait passes the filters.", choose: (row) => { Q.timeline.reveal(row); Q.id("timeline-figure").scrollIntoView({ block: "nearest" }); }, columns: [
+    waits = Q.table({ root: Q.id("waits-table"), id: "waits-rows", rows: rowsNow(), sort: { column: 3, down: true }, portion: 20, empty: "No wait passes the filters.", choose: (row) => { Q.timeline.reveal(row); Q.id("timeline-figure").scrollIntoView({ block: "nearest" }); }, columns: [
       text("thread", (row) => Q.laneName(w.lane[row]), true),
       { name: "kind", key: (row) => Q.view.kinds[w.kind[row]].id, show: (row) => Q.el("span", { class: "numbers" }, Q.swatch(w.kind[row]), ` ${Q.view.kinds[w.kind[row]].id}`) },
       num("from", (row) => w.start[row], (row) => Q.moment(w.start[row])),
@@ -90,16 +90,24 @@ Q.tables = (() => {
     const root = Q.id("pipes-table");
     const { pipes } = Q.view;
     if (!pipes.length) { root.append(Q.el("p", { class: "empty", text: "No message went through a pipe or queue." })); return; }
-    const spread = (name, field, title) => num(`${name} p50 / p95 / p99 / max`, (row) => (row[field] ? row[field].p50_ns : -1),
-      (row) => (row[field] ? Q.el("span", { class: "numbers", text: ["p50_ns", "p95_ns", "p99_ns", "max_ns"].map((q) => Q.duration(row[field][q])).join(" / ") }) : "none"), title);
+    const share = (part, ns) => (ns > 0 ? `${Q.percent(part)}, ${Q.duration(ns)}` : "never");
+    const name = (row) => (row.object >= 0 ? Q.objectName(row.object) : row.object_id);
     Q.table({ root, id: "pipes-rows", rows: pipes, sort: { column: 1, down: true }, portion: 25, columns: [
-      text("pipe or queue", (row) => (row.object >= 0 ? Q.objectName(row.object) : row.object_id)),
+      text("pipe or queue", name, true),
       num("messages", (row) => row.messages, (row) => (row.complete === row.messages ? Q.number(row.messages) : [Q.number(row.messages), Q.el("span", { class: "open", text: `, ${Q.number(row.messages - row.complete)} not received whole` })])),
-      num("body", (row) => row.body_bytes, (row) => Q.bytes(row.body_bytes)), num("rate", (row) => row.rate_per_s, (row) => `${Q.digits(row.rate_per_s)}/s, ${Q.bytes(Math.round(row.bytes_per_s))}/s`),
-      num("most in flight", (row) => row.max_depth),
-      spread("send", "send", "entry of the first write to exit of the last"), spread("transit", "transit", "exit of the last write to exit of the last read"), spread("receive", "receive", "entry of the first read to exit of the last"),
-      num("sender waited for room", (row) => row.for_room_share, (row) => `${Q.percent(row.for_room_share)} (${Q.duration(row.waits_for_room_ns)})`, "part of the recording"),
-      num("reader waited for data", (row) => row.for_data_share, (row) => `${Q.percent(row.for_data_share)} (${Q.duration(row.waits_for_data_ns)})`, "part of the recording")] });
+      num("bytes", (row) => row.body_bytes, (row) => Q.bytes(row.body_bytes), "bodies of the messages that arrived"),
+      num("messages/s", (row) => row.rate_per_s, (row) => Q.digits(row.rate_per_s)), num("bytes/s", (row) => row.bytes_per_s, (row) => Q.bytes(Math.round(row.bytes_per_s))),
+      num("most in flight", (row) => row.max_depth, undefined, "messages begun by the sender and not yet read whole"),
+      num("sender waited for room", (row) => row.for_room_share, (row) => share(row.for_room_share, row.waits_for_room_ns), "part of the recording"),
+      num("reader waited for data", (row) => row.for_data_share, (row) => share(row.for_data_share, row.waits_for_data_ns), "part of the recording")] });
+    const stages = [["send", "entry of the first write to exit of the last"], ["transit", "exit of the last write to exit of the last read"], ["receive", "entry of the first read to exit of the last"]];
+    const latencies = pipes.flatMap((pipe, place) => stages.map(([stage, meaning], n) => ({ name: name(pipe), stage, meaning, spread: pipe[stage], order: place * 3 + n })).filter((row) => row.spread));
+    if (!latencies.length) return;
+    const at = (quantile, field) => num(quantile, (row) => row.spread[field], (row) => Q.duration(row.spread[field]));
+    root.append(Q.el("h3", { class: "second", text: "Latency of messages" }));
+    Q.table({ root, id: "latency-rows", rows: latencies, sort: { column: 0, down: false }, portion: 30, columns: [
+      { name: "pipe or queue", key: (row) => row.order, show: (row) => row.name, long: true }, { name: "stage", key: (row) => row.order, show: (row) => [Q.el("b", { text: row.stage }), Q.el("span", { class: "dim", text: ` ${row.meaning}` })], long: true },
+      at("p50", "p50_ns"), at("p95", "p95_ns"), at("p99", "p99_ns"), at("max", "max_ns")] });
   };
 
   const mountQuality = () => Q.id("quality-table").append(Q.el("dl", {}, ...Q.view.quality.flatMap(([name, value]) => [Q.el("dt", { text: name }), Q.el("dd", { text: value })])));

@@ -15,7 +15,7 @@ Q.timeline = (() => {
     };
     parts.body.append(parts.labels, parts.canvas);
     parts.scroll.append(parts.body);
-    root.append(Q.el("div", { class: "tl-axis" }, Q.el("span", { class: "corner", text: "seconds since the start" }), parts.axis), parts.scroll);
+    root.append(Q.el("div", { class: "tl-axis" }, Q.el("span", { class: "corner", text: "seconds" }), parts.axis), parts.scroll);
     parts.scroll.addEventListener("scroll", draw, { passive: true });
     Q.gestures(parts.canvas, { hover: onHover, click: onClick, leave: () => { hover = null; Q.tip.hide(); draw(); } });
     Q.gestures(parts.axis, { click: (x) => Q.set({ at: timeAt(x) }) });
@@ -50,16 +50,16 @@ Q.timeline = (() => {
       if (y > high || y + row.height < 0) continue;
       if (row.type === "lane") Q.draw.lane(context, row.lane, y + 2, row.height - 5, wide, false);
       else if (row.type === "fold") Q.draw.lane(context, row.lanes[0], y + 2, row.height - 5, wide, false);
-      else { context.fillStyle = Q.theme.line; context.fillRect(0, y + row.height - 1, wide, 1); }
+      else if (row !== rows[0]) { context.fillStyle = Q.theme.line; context.fillRect(0, y - 1, wide, 1); }
     }
     drawSelection(context, wide, top);
     cursor(context, high);
   };
 
-  // Steps of 1, 2 or 5 times a power of ten, some 110 pixels apart.
+  // Steps of 1, 2 or 5 times a power of ten, 110 pixels apart, or a third of a narrow screen.
   const ticks = (wide) => {
     const { t0, t1 } = Q.state;
-    const rough = ((t1 - t0) * 110) / wide;
+    const rough = ((t1 - t0) * Math.min(110, wide / 3.5)) / wide;
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = power * [1, 2, 5, 10].find((m) => m * power >= rough);
     const found = [];

@@ -24,8 +24,7 @@ Q.tracks = (() => {
     const most = curve.value.reduce((a, b) => Math.max(a, b), 0);
     const capacity = curve.capacity ? curve.capacity.reduce((a, b) => Math.max(a, b), 0) : 0;
     const top = Math.max(most, capacity, 1) * 1.12;
-    const shown = curve.bytes ? Q.bytes(most) : Q.number(most);
-    const detail = capacity > 0 ? `${unit}, at most ${shown} of ${Q.bytes(capacity)}` : `${unit}, at most ${shown}`;
+    const detail = capacity > 0 ? `at most ${Q.number(most)} of ${Q.number(capacity)} bytes` : `${unit}, at most ${Q.number(most)}`;
     root.append(Q.el("div", { class: "track", "data-object": curve.id },
       Q.el("div", { class: "track-label" }, Q.el("b", { text: name, title: curve.id }), Q.el("span", { text: detail })), canvas));
     const track = { name, unit, curve, canvas, top, capacity };
@@ -98,8 +97,15 @@ Q.tracks = (() => {
     context.setLineDash([]);
     context.fillStyle = Q.theme.stuck;
     context.font = "10px system-ui, sans-serif";
-    const text = `capacity ${Q.bytes(track.capacity)}`;
-    context.fillText(text, 4, y(track.capacity) + 11);
+    const text = `capacity ${Q.number(track.capacity)}`;
+    const at = Q.clamp(y(track.capacity) + 11, 10, HIGH - 4);
+    context.globalAlpha = 0.8;
+    const room = context.measureText(text).width;
+    context.fillStyle = Q.theme.card;
+    context.fillRect(2, at - 9, room + 4, 12);
+    context.globalAlpha = 1;
+    context.fillStyle = Q.theme.stuck;
+    context.fillText(text, 4, at);
   };
   Q.onChange(() => draw());
   return { mount, draw };

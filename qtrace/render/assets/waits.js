@@ -3,6 +3,26 @@
 Q.waits = (() => {
   let w, density, lanes, matches;
 
+  // The same density at half the resolution, and at half of that, down to a screen's width: whatever
+  // the zoom, a lane is drawn from no more bins than it has pixels.
+  const FEWEST = 512;
+  const coarser = (fine, low, high) => {
+    let level = { width: fine.width, bin: fine.bin.subarray(low, high), share: Float32Array.from(fine.share.slice(low, high), (share) => share / 255) };
+    const levels = [level];
+    for (let bins = Q.view.density.bins; bins > FEWEST && level.bin.length > FEWEST; bins /= 2) {
+      const bin = new Float64Array(level.bin.length), share = new Float32Array(level.bin.length);
+      let size = 0;
+      for (let i = 0; i < level.bin.length; i++) {
+        const half = Math.floor(level.bin[i] / 2);
+        if (size && bin[size - 1] === half) share[size - 1] += level.share[i] / 2;
+        else { bin[size] = half; share[size++] = level.share[i] / 2; }
+      }
+      level = { width: level.width * 2, bin: bin.slice(0, size), share: share.slice(0, size) };
+      levels.push(level);
+    }
+    return levels;
+  };
+
   const unpack = (view) => {
     const columns = view.waits;
     w = { id: Q.sums(columns.id), lane: Q.sums(columns.lane), start: Q.sums(columns.start), dur: columns.dur, kind: columns.kind,
@@ -22,7 +42,7 @@ Q.waits = (() => {
     for (let low = 0; low < density.bin.length;) {
       let high = low + 1;
       while (high < density.bin.length && density.lane[high] === density.lane[low] && density.kind[high] === density.kind[low]) high++;
-      lanes[density.lane[low]].density.push({ kind: density.kind[low], low, high });
+      lanes[density.lane[low]].density.push({ kind: density.kind[low], low, high, levels: coarser(density, low, high) });
       low = high;
     }
     matches = null;

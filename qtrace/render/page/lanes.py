@@ -117,20 +117,27 @@ def lanes_of(threads: pd.DataFrame, rows: list[ProcessRow]) -> list[Lane]:
     return sorted(lanes, key=lambda lane: (lane.process, lane.tid != lane.pid, lane.start_ns, lane.tid))
 
 
-def idle_groups(lanes: list[Lane], mostly: list[tuple[int, float]], keep: frozenset[int]) -> list[int]:
+def _stem(name: str) -> str:
+    return name.rstrip("0123456789").rstrip("-_ ")
+
+
+def idle_groups(
+    lanes: list[Lane], processes: list[ProcessRow], mostly: list[tuple[int, float]], keep: frozenset[int]
+) -> list[int]:
     """Return for each lane the number of its group of like idle workers, or `MISSING`.
 
     Args:
         lanes: In the order of drawing.
+        processes: Those that the lanes name.
         mostly: For each lane the kind it waited in most, and the part of its life that this took.
         keep: Thread ids that are never folded: those of the verdict.
     """
-    candidates: dict[tuple[str, str, int], list[int]] = {}
+    candidates: dict[tuple[str, str, str, int], list[int]] = {}
     for number, (lane, (kind, share)) in enumerate(zip(lanes, mostly, strict=True)):
         if lane.tid in keep or share < IDLE_SHARE or (lane.role == Role.MAIN and lane.process == 0):
             continue
-        stem = lane.name.rstrip("0123456789").rstrip("-_ ")
-        candidates.setdefault((stem, lane.role, kind), []).append(number)
+        family = _stem(processes[lane.process].name) if lane.process != MISSING else ""
+        candidates.setdefault((family, _stem(lane.name), lane.role, kind), []).append(number)
     groups = [MISSING] * len(lanes)
     for group, members in enumerate(found for found in candidates.values() if len(found) >= FOLD_FROM):
         for number in members:

@@ -19,12 +19,16 @@ from qtrace.render.page.arrays import IntArray, codes, ints
 
 KINDS: list[str] = [str(kind) for kind in WaitKind]
 """Place in this list is the kind's number in the page."""
-EXACT_MARKS = 12_000
+EXACT_MARKS = 20_000
 """So many waits at most are drawn one by one: the browser draws them in 10 ms."""
 BINS = 1 << 14
 """Bins over the recording at the finest level: ten screens wide."""
 DENSITY_MARKS = 600_000
 """So many filled bins at most: some 4 MB of the page. More halve the number of bins."""
+FEWEST_BINS = 1 << 11
+"""One screen wide."""
+WAITS_A_MARK = 4
+"""Folding fewer waits than this into a mark, on average, is not worth losing them."""
 FULL = 255
 """Share of a bin that was waited through."""
 
@@ -112,7 +116,8 @@ def density_of(rows: pd.DataFrame, start_ns: int, end_ns: int, bins: int = BINS)
     key, slot = np.unique(series * bins + place, return_inverse=True)
     share = np.bincount(slot, weights=part, minlength=len(key))
     count = np.bincount(slot, weights=offset == 0, minlength=len(key)).astype(np.int64)
-    if len(key) > DENSITY_MARKS and bins > 1024:
+    # A bin that holds one wait or two shows nothing that a coarser one would not.
+    if len(key) > min(DENSITY_MARKS, len(rows) // WAITS_A_MARK) and bins > FEWEST_BINS:
         return density_of(rows, start_ns, end_ns, bins // 2)
     return Density(
         bins=bins,

@@ -5,6 +5,7 @@ Everything that comes from the program passes through `html.escape`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from html import escape
 
@@ -13,6 +14,7 @@ from qtrace.model.snapshot import Frame
 from qtrace.model.verdict import Line, Verdict, Wait
 from qtrace.render.wording import count, duration, wait_sentence
 
+_NAME_WITH_NUMBER = re.compile(r"\b[A-Za-z]\w{0,30}-\d{1,8}\b")
 FRAMES_SHOWN = 12
 SIDE_BY_SIDE = 4
 """Longer chains stand one card under the other."""
@@ -171,6 +173,11 @@ def _sentences(title: str, sentences: tuple[str, ...]) -> list[str]:
     return [f"<h3>{title}</h3><ul>{''.join(f'<li>{escape(text)}</li>' for text in sentences)}</ul>"]
 
 
+def _whole_names(markup: str) -> str:
+    # "Process-1" is one word: a browser would break the line after its hyphen.
+    return _NAME_WITH_NUMBER.sub(r'<span class="whole">\g<0></span>', markup)
+
+
 def headline_html(verdict: Verdict, finished: Callable[[], str]) -> str:
     """Return badge and headline.
 
@@ -185,4 +192,4 @@ def headline_html(verdict: Verdict, finished: Callable[[], str]) -> str:
     text = f"{verdict.headline} " if verdict.headline else ""
     extra = finished() if verdict.kind is VerdictKind.FINISHED else ""
     more = _tag("p", "where-time", extra) if extra else ""
-    return f'<div class="badges">{"".join(badges)}</div><h1 id="headline">{escape(text.strip())}</h1>{more}'
+    return f'<div class="badges">{"".join(badges)}</div><h1 id="headline">{_whole_names(escape(text.strip()))}</h1>{more}'

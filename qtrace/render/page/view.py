@@ -82,7 +82,7 @@ def _lanes_plain(stage: _Stage) -> list[Plain]:
         for row, (begin, end) in zip(stage.by_kind, life, strict=True)
     ]
     keep = frozenset(int(wait.tid) for wait in stage.report.verdict.chain)
-    groups = lanes.idle_groups(stage.lanes, mostly, keep)
+    groups = lanes.idle_groups(stage.lanes, stage.processes, mostly, keep)
     return [
         asdict(lane) | {"start_ns": begin, "end_ns": end, "alive": lane.end_ns == MISSING, "fold": group}
         for lane, (begin, end), group in zip(stage.lanes, life, groups, strict=True)
