@@ -1,0 +1,198 @@
+"""What each call was on: one object number a call, for all calls at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, numbered
+from qtrace.decode.descriptors import Descriptors, calls_with_descriptor
+from qtrace.decode.json_text import list_of
+from qtrace.model.records import CallFlag
+
+FUTEX_CALLS = ("futex", "futex_wake", "futex_wait")
+_FILE_LOCKING = ("flock", "fcntl")
+_F_SETLK, _F_SETLKW, _F_OFD_SETLK, _F_OFD_SETLKW = 6, 7, 37, 38
+_SLEEPS = ("nanosleep", "clock_nanosleep")
+_SIGNAL_WAITS = ("pause", "rt_sigsuspend", "rt_sigtimedwait")
+_P_PID = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Operands:
+    """Objects by number, and the number for each call."""
+
+    number: np.ndarray[Any, np.dtype[np.int32]]
+    """For each call: which object; -1: none, or several."""
+    objects: list[str]
+    """Object ids; the first are those of `Descriptors.objects`, with the same numbers."""
+    mapping: Mapping[int, str]
+    """What a futex word lies in, by object number, where the recorder looked."""
+
+
+class _Names:
+    def __init__(self, objects: list[str]) -> None:
+        self.objects = list(objects)
+        self.places = {name: place for place, name in enumerate(objects)}
+
+    def number(self, name: str) -> int:
+        found = self.places.get(name)
+        if found is None:
+            found = self.places[name] = len(self.objects)
+            self.objects.append(name)
+        return found
+
+
+def operands(
+    calls: CallArray,
+    meta: Mapping[str, str],
+    descriptors: Descriptors,
+    words: Iterable[tuple[Any, ...]],
+    details: Iterable[tuple[Any, ...]] = (),
+) -> Operands:
+    """Return what each call was on.
+
+    Args:
+        calls: All calls in the order of entry.
+        meta: The recording's facts.
+        descriptors: The replay of the same calls.
+        words: Rows of the recording's table of that name.
+        details: Likewise; poll sets of one descriptor name what was polled.
+    """
+    architecture = architecture_of(meta)
+    number = np.full(len(calls), -1, dtype=np.int32)
+    names = _Names(descriptors.objects)
+    by_descriptor = np.flatnonzero(chosen(calls, architecture, calls_with_descriptor(architecture)))
+    fd = (calls["a0"][by_descriptor] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    number[by_descriptor] = _look_up(calls, by_descriptor, fd, descriptors)
+    _file_locks(calls, chosen(calls, architecture, _FILE_LOCKING), number, names)
+    _polls(calls, chosen(calls, architecture, ("poll", "ppoll")), number, descriptors, details)
+    mapping = _futexes(calls, chosen(calls, architecture, FUTEX_CALLS), number, names, words)
+    _children(calls, chosen(calls, architecture, ("wait4",)), number, names)
+    _waitids(calls, chosen(calls, architecture, ("waitid",)), number, names, descriptors)
+    number[chosen(calls, architecture, _SLEEPS)] = names.number("clock")
+    _signals(calls, chosen(calls, architecture, _SIGNAL_WAITS), number, names)
+    return Operands(number, names.objects, mapping)
+
+
+def _look_up(calls: CallArray, at: IntArray, fd: IntArray, descriptors: Descriptors) -> IntArray:
+    return descriptors.numbers_at(calls["pid"][at].astype(np.int64), fd, calls["start_ns"][at])
+
+
+def _file_locks(calls: CallArray, which: BoolArray, number: np.ndarray[Any, Any], names: _Names) -> None:
+    # The lock of a file is an object of its own: holding the file open is not holding its lock.
+    for at in np.flatnonzero(which & (number >= 0)).tolist():
+        name = names.objects[number[at]]
+        command = int(calls["a1"][at])
+        locks = calls["a2"][at] or command in (_F_SETLK, _F_SETLKW, _F_OFD_SETLK, _F_OFD_SETLKW)
+        is_flock = command not in (_F_SETLK, _F_SETLKW, _F_OFD_SETLK, _F_OFD_SETLKW) and command < 16
+        if name.startswith("file:") and (locks or is_flock):
+            number[at] = names.number("lock" + name[4:])
+
+
+def _polls(
+    calls: CallArray,
+    which: BoolArray,
+    number: np.ndarray[Any, Any],
+    descriptors: Descriptors,
+    details: Iterable[tuple[Any, ...]],
+) -> None:
+    single = np.flatnonzero(which & (calls["a1"] == 1) & ((calls["flags"] & int(CallFlag.HAS_HEAD)) != 0))
+    fd = (calls["head"][single] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    number[single] = _look_up(calls, single, fd, descriptors)
+    for place, watched in poll_sets(calls, which & (number < 0), details).items():
+        if len(watched) == 1:
+            at = np.array([place])
+            number[place] = _look_up(calls, at, np.array([watched[0][0]]), descriptors)[0]
+
+
+def poll_sets(
+    calls: CallArray, which: BoolArray, details: Iterable[tuple[Any, ...]]
+) -> dict[int, list[tuple[int, int]]]:
+    """Return (descriptor, events) pairs by the place of the call, for those calls that have the detail."""
+    wanted: dict[tuple[int, int], int] = {}
+    sets = {(tid, start): value for tid, start, what, value in details if what == "pollfds"}
+    if sets:
+        for place in np.flatnonzero(which).tolist():
+            wanted[int(calls["tid"][place]), int(calls["start_ns"][place])] = place
+    return {wanted[key]: _pollfds(value) for key, value in sets.items() if key in wanted}
+
+
+def _pollfds(text: str | None) -> list[tuple[int, int]]:
+    # [[fd, events, ...], ...] or [{"fd": ..., "events": ...}, ...]
+    found = []
+    for one in list_of(text):
+        pair = (one.get("fd"), one.get("events", 1)) if isinstance(one, dict) else one
+        if isinstance(pair, list | tuple) and len(pair) > 1 and all(isinstance(part, int) for part in pair[:2]):
+            found.append((pair[0], pair[1]))
+    return found
+
+
+def _futexes(
+    calls: CallArray,
+    which: BoolArray,
+    number: np.ndarray[Any, Any],
+    names: _Names,
+    words: Iterable[tuple[Any, ...]],
+) -> Mapping[int, str]:
+    at = np.flatnonzero(which)
+    # User addresses have 47 bits, the highest pid 22: both fit where 17 bits are left for a pid's number.
+    pids, pid_number = numbered(calls["pid"][at].astype(np.uint64))
+    if len(pids) >= 1 << 16:
+        raise OverflowError("more than 65,535 processes used futexes")
+    keys, place = numbered(pid_number.astype(np.uint64) << np.uint64(48) | calls["a0"][at] & np.uint64((1 << 48) - 1))
+    known: dict[tuple[int, int], list[tuple[int, str, str]]] = {}
+    for time, pid, address, object_id, mapping in words:
+        known.setdefault((pid, address & (1 << 48) - 1), []).append((time, object_id, mapping or ""))
+    mappings: dict[int, str] = {}
+    numbers = np.empty(len(keys), dtype=np.int64)
+    changing: list[tuple[int, list[tuple[int, str, str]]]] = []
+    for row, key in enumerate(keys.tolist()):
+        pid, address = int(pids[key >> 48]), key & (1 << 48) - 1
+        history = known.get((pid, address))
+        if history is None:
+            numbers[row] = names.number(f"futex:{pid}:{address:#x}")
+            continue
+        history.sort()
+        numbers[row] = names.number(history[0][1])
+        mappings.update((names.number(object_id), mapping) for _, object_id, mapping in history)
+        if len({object_id for _, object_id, _ in history}) > 1:
+            changing.append((row, history))
+    number[at] = numbers[place]
+    for row, history in changing:
+        mine = at[place == row]
+        when = np.searchsorted([time for time, _, _ in history], calls["start_ns"][mine], side="right")
+        ids = np.array([names.number(object_id) for _, object_id, _ in history])
+        number[mine] = ids[np.maximum(when - 1, 0)]
+    return mappings
+
+
+def _children(calls: CallArray, which: BoolArray, number: np.ndarray[Any, Any], names: _Names) -> None:
+    at = np.flatnonzero(which)
+    wanted = calls["a0"][at].astype(np.uint32).view(np.int32)
+    for place, child, pid in zip(at.tolist(), wanted.tolist(), calls["pid"][at].tolist(), strict=True):
+        number[place] = names.number(f"child:{child}" if child > 0 else f"children:{pid}")
+
+
+def _waitids(
+    calls: CallArray, which: BoolArray, number: np.ndarray[Any, Any], names: _Names, descriptors: Descriptors
+) -> None:
+    at = np.flatnonzero(which)
+    fd = (calls["a1"][at] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    pidfds = _look_up(calls, at, fd, descriptors)
+    for place, pidfd in zip(at.tolist(), pidfds.tolist(), strict=True):
+        kind, child, pid = int(calls["a0"][place]), int(calls["a1"][place]), int(calls["pid"][place])
+        if kind == _P_PID:
+            number[place] = names.number(f"child:{child}")
+        elif kind == _P_PID + 2 and pidfd >= 0:
+            number[place] = pidfd
+        else:
+            number[place] = names.number(f"children:{pid}")
+
+
+def _signals(calls: CallArray, which: BoolArray, number: np.ndarray[Any, Any], names: _Names) -> None:
+    for place in np.flatnonzero(which).tolist():
+        number[place] = names.number(f"signal:{int(calls['pid'][place])}")
