@@ -2,7 +2,7 @@
 # verdict: livelock (processes come and go, nothing is done)
 # chain:   main -condition (result)-> the pool's result handler -pipe-empty-> workers that die at once
 # fix:     catch the error in the initializer
-# expect:  verdict=livelock pattern=pool-respawn-storm
+# expect:  verdict=livelock pattern=pool-respawn-storm load=yes
 import multiprocessing
 import os
 

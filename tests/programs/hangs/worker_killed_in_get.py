@@ -1,14 +1,14 @@
 # cause:   one of three workers is killed while it waits in get(), with the queue's read lock: the others never get an item
 # verdict: orphaned (the holder of the read lock is dead)
-# chain:   main -child-exit-> a worker ; worker -lock (read lock of the queue)-> the killed one
+# chain:   main -child-exit-> (the fork server, which reports the end of) a worker ; worker -lock (read lock of the queue)-> the killed one
 # fix:     end workers by a None; one connection each where they may be killed
-# expect:  verdict=orphaned|deadlock pattern=dead-lock-holder chain=child-exit>lock/semaphore
+# expect:  verdict=orphaned|deadlock pattern=dead-lock-holder chain=child-exit>child-exit?>lock/semaphore
 import multiprocessing
 import time
 
 
 def serve(orders):
-    for _ in iter(orders.get, "stop"):  # link 2
+    for _ in iter(orders.get, "stop"):  # link -1
         pass
 
 

@@ -1,5 +1,5 @@
 # cause:   the parent joins two children that compute
-# expect:  verdict=running pattern=-
+# expect:  verdict=running pattern=- load=yes
 import multiprocessing
 import os
 import time

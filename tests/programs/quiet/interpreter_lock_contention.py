@@ -1,5 +1,5 @@
 # cause:   four threads compute and take turns with the interpreter lock
-# expect:  verdict=running pattern=-
+# expect:  verdict=running pattern=- load=yes
 import os
 import threading
 import time

@@ -1,5 +1,5 @@
 # cause:   a child waits for a lock that its parent holds while it computes
-# expect:  verdict=running pattern=-
+# expect:  verdict=running pattern=- load=yes
 import multiprocessing
 import os
 import time
