@@ -107,10 +107,18 @@ def _kind_by_frames(actor: Actor, want: Want) -> WaitKind | None:
         return WaitKind.LOCK
     if library_path(actor.stack[0].file) is None:
         return _kind_by_text(actor.stack[0])
+    if base_name(actor.stack[0].function) == "serve_client":
+        return _kind_of_request(actor.stack[0])
     # queue.SimpleQueue.get is C code: an idle thread of an executor stands in its loop itself.
     if actor.helper is not None and actor.idle:
         return WaitKind.CONDITION
     return None
+
+
+def _kind_of_request(frame: Frame) -> WaitKind:
+    # A manager's thread that calls a method of C code for its client: the lock's own.
+    method = frame.variables.get("methodname", "").strip("\"'")
+    return WaitKind.LOCK if method in ("acquire", "__enter__") else WaitKind.CONDITION
 
 
 def _lock_or_semaphore(frame: Frame, variable: str) -> WaitKind:
@@ -140,6 +148,8 @@ def narrow(scene: Scene, actor: Actor, want: Want, kind: WaitKind) -> Narrowed |
     Every answer names its evidence; what is not certain names its assumption.
     """
     target = scene.target(want.object_id)
+    if actor.helper is not None and actor.helper.title.endswith("serves one client") and kind in _BY_REQUEST:
+        return _clients(scene, actor)
     if kind is WaitKind.THREAD_JOIN:
         return _joined(scene, actor, target)
     if target is not None and target.owner_tid is not None and kind is WaitKind.LOCK:
@@ -147,7 +157,7 @@ def narrow(scene: Scene, actor: Actor, want: Want, kind: WaitKind) -> Narrowed |
     if kind is WaitKind.GIL:
         return _gil_owner(scene, actor)
     if kind is WaitKind.CONDITION:
-        return _setter(scene, actor)
+        return _setter(scene, actor) or _pool_threads(scene, actor)
     if kind is WaitKind.LOCK and is_shared(want):
         found = _queue_lock(scene, actor, target)
         if found is not None:
@@ -155,6 +165,18 @@ def narrow(scene: Scene, actor: Actor, want: Want, kind: WaitKind) -> Narrowed |
     if kind is WaitKind.LOCK:
         return _by_text(scene, actor, want) or _by_history(scene, want)
     return None
+
+
+_BY_REQUEST = frozenset({WaitKind.LOCK, WaitKind.SEMAPHORE, WaitKind.CONDITION})
+
+
+def _clients(scene: Scene, actor: Actor) -> Narrowed:
+    # What a manager's objects wait for comes as a request of another client.
+    clients = tuple(
+        other for pid in scene.by_process if pid != actor.pid for other in scene.actors_of(pid) if other.is_program
+    )
+    why = "could send the manager the request that ends it"
+    return Narrowed(clients, Certainty.LIKELY, why, "a manager's objects change only by requests of its clients")
 
 
 def _joined(scene: Scene, actor: Actor, target: WaitObject | None) -> Narrowed | None:
@@ -219,6 +241,21 @@ def _setter(scene: Scene, actor: Actor) -> Narrowed | None:
     if not handlers:
         return None
     return Narrowed(handlers, Certainty.PROVEN, "hands over the results of the pool's tasks")
+
+
+def _pool_threads(scene: Scene, actor: Actor) -> Narrowed | None:
+    # The result handler of a pool of threads is handed results by its workers.
+    if actor.helper is None or actor.helper.title != "the pool's result handler" or not actor.idle:
+        return None
+    workers = tuple(
+        other
+        for other in scene.actors_of(actor.pid)
+        if other.helper is not None and other.helper.title == "a worker of the pool"
+    )
+    if not workers:
+        return None
+    busy = tuple(worker for worker in workers if not worker.idle)
+    return Narrowed(busy or workers, Certainty.LIKELY, "works on a task of the pool", hint=True)
 
 
 @dataclass(frozen=True, slots=True)

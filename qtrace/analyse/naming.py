@@ -159,7 +159,7 @@ def _label(names: Names, node: Node, kind: WaitKind, target: WaitObject | None, 
 def _child_label(names: Names, node: Node, object_id: ObjectId) -> str:
     word, _, number = object_id.partition(":")
     if word in ("child", "pidfd") and number.isdigit():
-        return f"child {names.process(Tgid(int(number)))}"
+        return _child(names, Tgid(int(number)))
     if word == "children":
         return "any child"
     first = next((edge.pid for edge in node.edges), None)
@@ -167,7 +167,12 @@ def _child_label(names: Names, node: Node, object_id: ObjectId) -> str:
     main = names.scene.main_of(first) if first is not None else None
     if main is not None and main.helper is not None:
         return "sentinel pipe of the child"
-    return f"child {names.process(process.pid)}" if process is not None else "child"
+    return _child(names, process.pid) if process is not None else "child"
+
+
+def _child(names: Names, pid: Tgid) -> str:
+    name = names.process(pid)
+    return name if name.startswith("child ") else f"child {name}"
 
 
 def _pipe_label(actor: Actor, target: WaitObject | None) -> str:

@@ -10,16 +10,16 @@ What is stuck only by that is likely, and the assumption is named.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from qtrace.analyse.activity import Doing
-from qtrace.analyse.futexes import FUTEX_KINDS, Narrowed, futex_kind, is_shared, narrow
+from qtrace.analyse.activity import Doing, address_of, library_path, type_of
+from qtrace.analyse.futexes import FUTEX_KINDS, Narrowed, futex_kind, is_shared, narrow, queue_lock_of
 from qtrace.analyse.reduction import ALWAYS, NEVER, Need, all_of, any_of
 from qtrace.analyse.scene import Actor, Scene
 from qtrace.analyse.torn import Torn, may_send_rest, torn_message_of
 from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.kinds import Certainty, ObjectKind, Role, WaitKind
-from qtrace.model.snapshot import WaitObject, Want
+from qtrace.model.snapshot import Frame, WaitObject, Want
 
 EXACT, NATURAL, POSSIBLE, REMOTE, IDLE = 1, 2, 4, 8, 30
 """How natural a provider is as the next link of a chain: the sum along a chain is kept small."""
@@ -89,6 +89,11 @@ def resolve(scene: Scene, groups: Groups, actor: Actor, want: Want) -> Event:
         return _pipe(scene, groups, actor, want, kind, target)
     if kind in (WaitKind.SOCKET_EMPTY, WaitKind.SOCKET_FULL):
         return _socket(scene, groups, actor, want, kind, target)
+    if kind is WaitKind.CONNECT and target is not None and target.peer is not None:
+        peer = scene.target(target.peer)
+        pids = tuple(dict.fromkeys(holder.pid for holder in peer.holders)) if peer is not None else ()
+        if pids:
+            return _held_by(scene, groups, actor, want, kind, pids, "holds the socket that listens there")
     if kind is WaitKind.EVENTFD:
         return _eventfd(scene, groups, actor, want, target)
     if kind is WaitKind.FILE_LOCK:
@@ -187,6 +192,9 @@ def _held_by(
     living = tuple(pid for pid in pids if scene.actors_of(pid))
     if actor.does(Doing.PROCESS_JOIN) and kind is WaitKind.PIPE_EMPTY:
         return _sentinel(scene, groups, actor, want, living)
+    if _waits_for_ends(actor) and kind is WaitKind.PIPE_EMPTY:
+        event = _sentinel(scene, groups, actor, want, living)
+        return replace(event, full=event.strict)
     torn = torn_message_of(scene, actor)
     if torn is not None:
         return _rest_of_message(scene, groups, actor, want, kind, living, torn)
@@ -195,7 +203,8 @@ def _held_by(
         serving = tuple(_edge(actor, other, "serves a client of the manager", want) for other in served)
         full = any_of(other.tid for other in served)
         return Event(kind, want.object_id, serving, full, groups.any_thread(living))
-    edges = edges_to(scene, actor, living, why, want) or _closed_at_exit(scene, actor, kind)
+    edges = _users_first(scene, actor, edges_to(scene, actor, living, why, want))
+    edges = edges or _closed_at_exit(scene, actor, kind)
     return Event(kind, want.object_id, edges, groups.any_thread(living), groups.any_thread(living))
 
 
@@ -281,6 +290,72 @@ def _edge(actor: Actor, other: Actor, why: str, want: Want) -> Edge:
     return Edge(other.pid, other.tid, certainty, why, cost)
 
 
+_QUEUE_READS = (Doing.MPQ_GET, Doing.SIMPLEQ_GET)
+_ENDS = (Doing.PROCESS_JOIN, Doing.POPEN_WAIT, Doing.PROCESS_EXIT)
+_HANDLE_TYPES = frozenset({"Connection", "_ConnectionBase", "SimpleQueue", "Queue", "JoinableQueue"})
+
+
+def _fellow_reader(actor: Actor, other: Actor) -> bool:
+    # Whoever waits for the read lock of a queue waits for readers, and writes to none.
+    return actor.does(*_QUEUE_READS) is not None and queue_lock_of(other) == "read lock"
+
+
+def _users_first(scene: Scene, actor: Actor, edges: tuple[Edge, ...]) -> tuple[Edge, ...]:
+    """Make those that hold an end by chance dearer than those that were given it to use.
+
+    Under fork everybody inherits everything; one who stands in a join of the waiter is the natural
+    other side only if nobody else is: a process that exec made was handed what it holds, and one
+    whose own variables show the very queue, or another connection, was given it as an argument.
+    """
+    family = set(scene.ancestors(actor.pid))
+    given = {edge.tid for edge in edges if edge.tid is not None and _was_given(scene, actor, scene.actors[edge.tid])}
+    if not given:
+        return edges
+    changed = [
+        replace(edge, cost=edge.cost + 2 * POSSIBLE)
+        if edge.tid is not None and edge.pid in family and scene.actors[edge.tid].does(*_ENDS) is not None
+        else edge
+        for edge in edges
+    ]
+    return tuple(sorted(changed, key=lambda edge: edge.cost))
+
+
+def _was_given(scene: Scene, actor: Actor, other: Actor) -> bool:
+    if other.pid == actor.pid or other.pid in set(scene.ancestors(actor.pid)) or not other.is_program:
+        return False
+    if not actor.does(*_QUEUE_READS, Doing.SIMPLEQ_PUT, Doing.CONNECTION_SEND, Doing.CONNECTION_RECV):
+        return False
+    if _fellow_reader(actor, other):
+        return False
+    if not scene.is_forked_copy(other.pid):
+        return True
+    used = _handle_in_use(actor)
+    others = {address for frame in other.stack for address in _handles_of(frame)}
+    if used is None:
+        return False
+    if used[0] == "Connection":
+        return bool(others - {(_handle_in_use(other) or ("", ""))[1]})
+    return used[1] in others
+
+
+def _handle_in_use(actor: Actor) -> tuple[str, str] | None:
+    # The outermost of the library's frames at the call belongs to the object that the program used.
+    found = None
+    for frame in actor.stack:
+        if library_path(frame.file) is None:
+            break
+        text = frame.variables.get("self", "")
+        if type_of(text) in _HANDLE_TYPES:
+            found = (type_of(text), address_of(text))
+    return found
+
+
+def _handles_of(frame: Frame) -> list[str]:
+    if library_path(frame.file) is not None:
+        return []
+    return [address_of(text) for text in frame.variables.values() if type_of(text) in _HANDLE_TYPES]
+
+
 def _manager_threads(scene: Scene, actor: Actor, pids: tuple[Tgid, ...]) -> list[Actor]:
     # A manager has one thread for each client's connection: the answer comes from one that is at
     # work on a request, not from those that wait for the next one, nor from the accepting thread.
@@ -297,6 +372,13 @@ def _manager_threads(scene: Scene, actor: Actor, pids: tuple[Tgid, ...]) -> list
             and other.does(Doing.CONNECTION_RECV) is None
         ]
     return found
+
+
+def _waits_for_ends(actor: Actor) -> bool:
+    # multiprocessing.connection.wait on numbers: sentinels of processes. Its loop variable keeps
+    # the last of what it waits for.
+    step = actor.does(Doing.CONNECTION_WAIT)
+    return step is not None and not actor.helper and step.frame.variables.get("obj", "").isdigit()
 
 
 def _sentinel(scene: Scene, groups: Groups, actor: Actor, want: Want, pids: tuple[Tgid, ...]) -> Event:
@@ -438,8 +520,7 @@ def _prefer_lock_waiters(edge: Edge, other: Actor, kind: WaitKind) -> Edge:
     waits_for_lock = (
         other.thread.wants[0].kind in FUTEX_KINDS and other.does(Doing.THREAD_JOIN, Doing.SHUTDOWN_JOIN) is None
     )
-    cost = edge.cost - (1 if waits_for_lock else 0)
-    return Edge(edge.pid, edge.tid, edge.certainty, edge.why, cost)
+    return replace(edge, cost=edge.cost + (-1 if waits_for_lock else 1))
 
 
 _SHARER_WORDS = {
@@ -456,13 +537,14 @@ def _file_lock(scene: Scene, groups: Groups, actor: Actor, want: Want, target: W
         return comes(kind, want.object_id, "unseen", "its holder could not be looked up")
     owner = target.owner_pid
     process = scene.process(owner) if owner is not None else None
-    if owner is not None and process is not None and process.alive:
-        pids: tuple[Tgid, ...] = (owner,)
+    # flock belongs to the open file: whoever inherited the descriptor keeps the lock, even when the
+    # one that took it has closed its own.
+    having = [h.pid for h in target.holders if (h.pid, h.fd) != (actor.pid, want.fd)]
+    why = "has the locked file open"
+    if owner is not None and process is not None and process.alive and (owner in having or not having):
+        having.insert(0, owner)
         why = "holds the lock, by /proc/locks"
-    else:
-        # flock belongs to the open file: whoever inherited the descriptor keeps the lock.
-        pids = tuple(dict.fromkeys(h.pid for h in target.holders if h.pid != actor.pid))
-        why = "has the locked file open"
+    pids = tuple(dict.fromkeys(having))
     if not pids:
         return comes(kind, want.object_id, "external", "nobody seen holds the lock")
     outside = outsider(scene, pids)

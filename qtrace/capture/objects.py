@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import os
 import socket
-import stat as stat_modes
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qtrace.capture import grab, peers, procfs, ptrace_calls
+from qtrace.capture.identity import identify_link
 from qtrace.model.ids import Fd, ObjectId, Tgid, Tid
 from qtrace.model.kinds import ObjectKind
 from qtrace.model.snapshot import Holder, WaitObject
 
 _INDEXED = ("pipe:[", "socket:[", "/", "anon_inode:[eventfd]")
-_ANON = {
-    "anon_inode:[eventpoll]": ObjectKind.EPOLL,
-    "anon_inode:[timerfd]": ObjectKind.CLOCK,
-    "anon_inode:[signalfd]": ObjectKind.SIGNAL,
-}
 _CONTENDED = 2
 """The word of a pthread mutex that somebody waits for (glibc, lowlevellock.h)."""
 
@@ -66,6 +61,8 @@ class ObjectFinder:
     """Processes of the tree whose descriptors are not known: they may hold anything."""
     found: dict[ObjectId, WaitObject] = field(default_factory=dict)
     _known: dict[tuple[int, int], tuple[ObjectId, ObjectKind]] = field(default_factory=dict)
+    _only_as_peer: set[ObjectId] = field(default_factory=set)
+    """Sockets described only as the other end of one that somebody waits on."""
     _unix: Mapping[int, int] | None = None
     _internet: Mapping[tuple[tuple[str, int], tuple[str, int]], int] | None = None
 
@@ -78,38 +75,8 @@ class ObjectFinder:
             link = self.descriptors.by_process.get(pid, {}).get(fd)
             if link is None:
                 return None
-            self._known[key] = self._classify(pid, fd, link)
+            self._known[key] = identify_link(pid, fd, link)
         return self._known[key]
-
-    def _classify(self, pid: int, fd: int, link: str) -> tuple[ObjectId, ObjectKind]:
-        if link.startswith("pipe:["):
-            return ObjectId(link), ObjectKind.PIPE
-        if link.startswith("socket:["):
-            return ObjectId(link), ObjectKind.SOCKET
-        if link.startswith(("anon_inode:[pidfd]", "pidfd:[")):
-            number = procfs.fdinfo_field(procfs.fdinfo(pid, fd), "Pid") or "-1"
-            return ObjectId(f"pidfd:{number}"), ObjectKind.PIDFD
-        if link == "anon_inode:[eventfd]":
-            unique = procfs.fdinfo_field(procfs.fdinfo(pid, fd), "eventfd-id")
-            return ObjectId(f"eventfd:[{unique}]" if unique else f"eventfd:{pid}:{fd}"), ObjectKind.EVENTFD
-        if link in _ANON:
-            return ObjectId(f"{_ANON[link]}:{pid}:{fd}"), _ANON[link]
-        if link.startswith("/"):
-            return self._path(pid, fd, link)
-        return ObjectId(f"other:{pid}:{fd}"), ObjectKind.OTHER
-
-    @staticmethod
-    def _path(pid: int, fd: int, link: str) -> tuple[ObjectId, ObjectKind]:
-        try:
-            status = os.stat(f"/proc/{pid}/fd/{fd}")
-        except OSError:
-            return ObjectId(f"path:{link}"), ObjectKind.FILE
-        if stat_modes.S_ISFIFO(status.st_mode):
-            return ObjectId(f"fifo:{status.st_dev}:{status.st_ino}"), ObjectKind.FIFO
-        if stat_modes.S_ISCHR(status.st_mode):
-            terminal = link.startswith(("/dev/pts/", "/dev/tty", "/dev/console"))
-            return ObjectId(f"{'tty' if terminal else 'char'}:{link}"), ObjectKind.TTY if terminal else ObjectKind.OTHER
-        return ObjectId(f"file:{status.st_dev}:{status.st_ino}"), ObjectKind.FILE
 
     def watched(self, pid: int, fd: int) -> list[tuple[Fd, int]]:
         """Return the descriptors and events that an epoll instance watches."""
@@ -139,7 +106,7 @@ class ObjectFinder:
         return object_id
 
     def _describe_word(self, object_id: ObjectId, pid: int, address: int, mapping: procfs.Mapping | None) -> WaitObject:
-        raw = ptrace_calls.read_memory(pid, address, 12)
+        raw = ptrace_calls.MemoryReader()(pid, address, 12)
         value, second, third = struct.unpack("<3I", raw) if len(raw) == 12 else (None, None, None)
         shared = object_id.startswith("shared:")
         holders = self._sharers(mapping) if shared and mapping is not None else (Holder(Tgid(pid)),)
@@ -183,7 +150,10 @@ class ObjectFinder:
     def _describe_lock(self, pid: int, fd: int, owner: int, key: str) -> ObjectId:
         object_id = ObjectId(f"lock:{key}")
         path = self.descriptors.by_process.get(pid, {}).get(fd, "")
-        holders = tuple(Holder(Tgid(other), Fd(number)) for other, number in self.descriptors.by_link.get(path, ()))
+        copies = self.descriptors.by_link.get(path, ())
+        # A flock belongs to the open file, which fork and dup share: fdinfo shows it on every copy.
+        locked = [copy for copy in copies if procfs.fdinfo_field(procfs.fdinfo(*copy), "lock") is not None]
+        holders = tuple(Holder(Tgid(other), Fd(number)) for other, number in locked or copies)
         self.found[object_id] = WaitObject(
             object_id,
             ObjectKind.FILE_LOCK,
@@ -198,8 +168,9 @@ class ObjectFinder:
 
     def describe(self, object_id: ObjectId, pid: int, fd: int | None) -> None:
         """Describe an object that somebody waits on, with level, capacity and holders."""
-        if object_id in self.found or fd is None:
+        if (object_id in self.found and object_id not in self._only_as_peer) or fd is None:
             return
+        self._only_as_peer.discard(object_id)
         identity = self.identify(pid, fd)
         if identity is None or identity[0] != object_id:
             return
@@ -269,6 +240,22 @@ class ObjectFinder:
         )
         if peer is not None and peer not in self.found:
             self.found[peer] = WaitObject(peer, ObjectKind.SOCKET, label, holders=self._holders(str(peer)))
+            self._only_as_peer.add(peer)
+
+    def connecting(self, object_id: ObjectId, address: bytes) -> None:
+        """Say to which listening Unix socket a socket is being connected."""
+        known = self.found.get(object_id)
+        inode = peers.unix_listener(address) if known is not None and known.peer is None else None
+        if known is None or inode is None:
+            return
+        peer = ObjectId(f"socket:[{inode}]")
+        self.found[object_id] = replace(known, peer=peer)
+        if peer not in self.found:
+            holders = self._holders(str(peer))
+            self.found[peer] = WaitObject(
+                peer, ObjectKind.SOCKET, "listening unix socket", listening=True, holders=holders
+            )
+            self._only_as_peer.add(peer)
 
     def _unix_peer(self, link: str) -> ObjectId | None:
         if self._unix is None:

@@ -18,6 +18,8 @@ _UDIAG_SHOW_PEER = 4
 _UNIX_DIAG_PEER = 2
 _ALL_STATES = 0xFFFFFFFF
 _NETLINK_SOCK_DIAG = 4
+_ACCEPTS = 0x10000
+"""__SO_ACCEPTCON in the flags of /proc/net/unix: somebody listens (net.h)."""
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBHIIIII")
 _MESSAGE = struct.Struct("=BBBBIII")
@@ -56,6 +58,23 @@ def _peer_of(message: bytes) -> Iterator[tuple[int, int]]:
         if kind == _UNIX_DIAG_PEER:
             yield inode, struct.unpack_from("=I", attributes, 4)[0]
         attributes = attributes[(length + 3) & ~3 :]
+
+
+def unix_listener(address: bytes) -> int | None:
+    """Return the inode of the Unix socket that listens at a sockaddr_un, or None."""
+    if len(address) < 3 or struct.unpack_from("=H", address)[0] != socket.AF_UNIX:
+        return None
+    raw = address[2:]
+    name = "@" + raw[1:].decode("utf-8", "replace") if raw[0] == 0 else raw.split(b"\0")[0].decode("utf-8", "replace")
+    try:
+        lines = Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:]
+    except OSError:
+        return None
+    for line in lines:
+        fields = line.split(None, 7)
+        if len(fields) == 8 and fields[7] == name and int(fields[3], 16) & _ACCEPTS:
+            return int(fields[6])
+    return None
 
 
 def internet_sockets() -> Mapping[tuple[tuple[str, int], tuple[str, int]], int]:

@@ -11,8 +11,8 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from qtrace.capture import procfs, ptrace_calls, pystacks
 from qtrace.capture.members import Member, Tree, named, reporters, tree_of
@@ -22,7 +22,7 @@ from qtrace.model.calltext import call_text
 from qtrace.model.ids import Fd, ObjectId, Tgid, Tid
 from qtrace.model.kinds import ObjectKind
 from qtrace.model.snapshot import Call, Process, Snapshot, Thread
-from qtrace.model.syscalls import Architecture
+from qtrace.model.syscalls import Architecture, number_of
 from qtrace.model.wants import Wanted, wants_of
 
 APART_NS = 120_000_000
@@ -85,22 +85,44 @@ def take_snapshot(
 
 
 def take_snapshot_of(
-    root_pid: int, members: Collection[int], *, python: bool = True, looks: int = 2, apart_ns: int = APART_NS
+    root_pid: int,
+    members: Callable[[], Collection[int]],
+    *,
+    python: bool = True,
+    looks: int = 2,
+    apart_ns: int = APART_NS,
+    calls: Mapping[int, tuple[int, Sequence[int]]] | None = None,
 ) -> Snapshot:
-    """Return the moment of a tree whose members are known, as a tracer knows them."""
+    """Return the moment of a tree whose members are known, as a tracer knows them.
+
+    Args:
+        root_pid: The process that was started.
+        members: Gives the living processes.
+        python: Whether to ask py-spy.
+        looks: 1 or 2.
+        apart_ns: The least time between the two looks.
+        calls: Number and arguments by tid of calls that a signal has just interrupted: their
+            threads count as still inside of them.
+    """
 
     def tree() -> Tree:
-        return reporters(root_pid, members)
+        return reporters(root_pid, members())
 
-    return _Taking(tree, python, looks, apart_ns).take()
+    taking = _Taking(tree, python, looks, apart_ns)
+    taking.lines = {
+        tid: " ".join([str(nr), *(f"{arg:#x}" for arg in args), "0x0", "0x0"])
+        for tid, (nr, args) in (calls or {}).items()
+    }
+    return taking.take()
 
 
 class _Taking:
     """The state of one taking."""
 
-    def __init__(self, find: object, python: bool, looks: int, apart_ns: int) -> None:
-        assert callable(find)
-        self._find = find
+    def __init__(self, find: Callable[[], Tree], python: bool, looks: int, apart_ns: int) -> None:
+        self._find: Callable[[], Tree] = find
+        self.lines: Mapping[int, str] = {}
+        """Syscall lines to take for granted, by tid."""
         self._python = python
         self._looks = looks
         self._apart_ns = apart_ns
@@ -109,7 +131,7 @@ class _Taking:
         self._maps: dict[int, Sequence[procfs.Mapping]] = {}
 
     def take(self) -> Snapshot:
-        tree: Tree = self._find()
+        tree = self._find()
         first = self._look(tree)
         stacks = threading.Thread(target=self._ask_python, args=(tree, first), name="qtrace-python")
         stacks.start()
@@ -149,13 +171,14 @@ class _Taking:
                 self._look_at(look, pid, calls=False)
         return look
 
-    @staticmethod
-    def _look_at(look: _Look, pid: int, calls: bool = True) -> None:
+    def _look_at(self, look: _Look, pid: int, calls: bool = True) -> None:
         for tid in procfs.thread_ids(pid):
             stat = procfs.stat(pid, tid)
             if stat is None or stat.state in "ZX":
                 continue
             line = (procfs.syscall_line(pid, tid) if calls else None) or "running"
+            if tid in self.lines:
+                stat, line = replace(stat, state="S"), self.lines[tid]
             spent = procfs.cpu_and_switches(pid, tid) or (0, 0)
             look.threads[pid, tid] = _ThreadLook(stat.state, stat.comm, line, *spent, stat.start_ns)
 
@@ -184,7 +207,10 @@ class _Taking:
         for (pid, tid), look in latest.threads.items():
             earlier = first.threads.get((pid, tid))
             moved = None if second is None else earlier is None or _moved(earlier, look)
-            found[Tid(tid)] = self._thread(tree, finder, pid, tid, _telling(earlier, look), moved, latest.refused)
+            thread = self._thread(tree, finder, pid, tid, _telling(earlier, look), moved, latest.refused)
+            if second is not None and earlier is not None:
+                thread = replace(thread, spent_ns=look.cpu_ns - earlier.cpu_ns)
+            found[Tid(tid)] = thread
         return found
 
     def _thread(
@@ -207,6 +233,8 @@ class _Taking:
             for want in wanted.wants:
                 if want.fd is not None:
                     finder.describe(want.object_id, pid, int(want.fd))
+                    if name == "connect":
+                        finder.connecting(want.object_id, context.memory(args[1], args[2]))
         dump = self._dumps.get(pid)
         python = dump.threads.get(tid) if dump is not None else None
         name = python.name if python is not None and python.name else look.comm
@@ -287,10 +315,12 @@ def _moved(earlier: _ThreadLook, later: _ThreadLook) -> bool:
 
 def _telling(earlier: _ThreadLook | None, later: _ThreadLook) -> _ThreadLook:
     # One that goes round in a loop may be on the CPU by chance: the look that caught it in a call
-    # says more.
-    if earlier is not None and later.line == "running" and earlier.line != "running" and earlier.state == "S":
-        return earlier
-    return later
+    # says more. Not so for a futex: threads that take turns with the interpreter lock would all
+    # seem to wait for it at once.
+    if earlier is None or later.line != "running" or earlier.line == "running" or earlier.state != "S":
+        return later
+    futex = number_of("futex", architecture())
+    return later if earlier.line.partition(" ")[0] == str(futex) else earlier
 
 
 @dataclass(slots=True)
@@ -310,7 +340,7 @@ class _LiveContext:
         return self.finder.file_lock(int(self.pid), int(fd))
 
     def memory(self, address: int, size: int) -> bytes:
-        return ptrace_calls.read_memory(int(self.pid), address, min(size, 4096))
+        return ptrace_calls.MemoryReader()(int(self.pid), address, min(size, 4096))
 
     def watched(self, fd: Fd) -> Sequence[tuple[Fd, int]]:
         return self.finder.watched(int(self.pid), int(fd))

@@ -86,6 +86,8 @@ class Thread:
     start_ns: int | None = None
     owns_gil: bool | None = None
     """Whether it holds its interpreter's lock, as py-spy reports it; None: unknown."""
+    spent_ns: int | None = None
+    """CPU time used between the two looks; None: one look only."""
 
     @property
     def is_main(self) -> bool:

@@ -14,6 +14,8 @@ from qtrace.analyse.patterns.marks import (
     dead_processes,
     death_facts,
     first_crashed,
+    getting,
+    putting,
     root_of,
     target_of,
 )
@@ -236,6 +238,8 @@ def missing_participant(case: Case) -> Finding | None:
         step = node.actor.does(*NOTIFIED)
         counted = node.kind is WaitKind.SEMAPHORE
         if (node.kind is not WaitKind.CONDITION or step is None) and not counted:
+            continue
+        if getting(node) is not None or putting(node) is not None:
             continue
         dead = first_crashed(case)
         lines = first_own_line(node.actor, "waits for one who is gone, or who spoke before this began to wait")

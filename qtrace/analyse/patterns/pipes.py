@@ -80,13 +80,13 @@ def self_pipe_full(case: Case) -> Finding | None:
 def open_write_end(case: Case) -> Finding | None:
     """A reader that waits for the end of the stream, which somebody keeps open without writing."""
     for node in case.nodes:
-        if node.kind is not WaitKind.PIPE_EMPTY or of_a_queue(node) or node.actor.helper is not None:
+        if of_a_queue(node) or node.actor.helper is not None or not node.events:
             continue
-        target = target_of(case, node)
-        if target is None:
+        if any(event.kind is not WaitKind.PIPE_EMPTY for event in node.events):
             continue
-        writers = living_holders(case, target, "w")
-        others = [pid for pid in writers if pid != node.actor.pid]
+        targets = [case.scene.target(event.object_id) for event in node.events]
+        writers = {pid for target in targets if target is not None for pid in living_holders(case, target, "w")}
+        others = sorted(writers - {node.actor.pid})
         if others and all(_inherited(case, node, pid) for pid in others):
             return _inherited_end(case, node, others)
         if writers and not others:

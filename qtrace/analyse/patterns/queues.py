@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qtrace.analyse.activity import Doing
+from qtrace.analyse.futexes import queue_lock_of
 from qtrace.analyse.graph import Node
 from qtrace.analyse.patterns.case import Case, Finding, first_own_line, own_line
 from qtrace.analyse.patterns.marks import (
@@ -73,18 +74,17 @@ def before_drain(case: Case) -> Finding | None:
     """Somebody waits for a producer to end that cannot hand over what it still has."""
     nodes = case.nodes
     place = next((i for i, node in enumerate(nodes) if putting(node) is not None or node.kind in FULL), None)
-    if place is None or place != len(nodes) - 1:
+    if place is None or any(putting(node) is None and node.kind not in FULL for node in nodes[place:]):
         return None
     waiting = [node for node in nodes[:place] if joins(node)]
-    if not waiting or any(not joins(node) for node in nodes[:place]):
+    behind = [node for node in nodes[:place] if not joins(node)]
+    if not waiting or any(queue_lock_of(node.actor) != "write lock" for node in behind):
         return None
     producer = nodes[place]
-    joiners = [node for node in waiting if node.actor.pid != producer.actor.pid]
-    if not joiners:
-        joiners = [] if _joins_feeder(waiting[-1]) or in_exit(waiting[0].actor) else waiting
+    joiners = [node for node in waiting if not _joins_feeder(node) and not in_exit(node.actor)]
     target = target_of(case, producer)
     facts = level_facts(target)
-    if joiners and not in_exit(joiners[-1].actor):
+    if joiners:
         lines = first_own_line(joiners[-1].actor, "waits for the producer to end, before its items have been taken")
         lines += own_line(producer.actor, "has no room for what it hands over")
         return Finding(PatternId.JOIN_BEFORE_DRAIN, _DRAIN_FIRST, lines, facts)
@@ -206,11 +206,13 @@ def _one_queue(nodes: tuple[Node, ...]) -> bool:
     # Readers of one queue that wait for one another: one reads, the others want the read lock.
     reads: set[ObjectId] = set()
     for node in nodes:
+        if node.actor.does(Doing.MANAGER_CALL) is not None:
+            continue
         if node.actor.does(*GETS) is None:
             return False
         if node.kind in EMPTY and node.events:
             reads.add(node.events[0].object_id)
-    return len(reads) == 1
+    return len(reads) <= 1
 
 
 def _killed_between(case: Case) -> Finding | None:
