@@ -6,12 +6,14 @@ importing this module, and explaining, stay quick.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtrace.errors import RecordingError
 
 if TYPE_CHECKING:
+    from qtrace.capture.recorder import Recorded
     from qtrace.model.snapshot import Snapshot
     from qtrace.model.verdict import Verdict
 
@@ -129,3 +131,81 @@ def verdict_json(verdict: Verdict, kind: str, value: int | str) -> dict[str, obj
     from qtrace.render.verdict_json import verdict_object
 
     return verdict_object(verdict, kind, value)
+
+
+def record(
+    target: Sequence[str],
+    output: Path | None = None,
+    *,
+    python: str = "",
+    overwrite: bool = False,
+    hang_after_s: float = 3.0,
+    end_on_hang: bool = True,
+    timeout_s: float | None = None,
+    use_seccomp: bool = True,
+    follow: bool = True,
+    redact: bool = False,
+    on_verdict: Callable[[Verdict, bool], None] | None = None,
+) -> Recorded:
+    """Run a program under the tracer to its end, or until it can never go on.
+
+    Args:
+        target: A script, ``-m`` and a module, ``-c`` and code, or a command; then its arguments.
+        output: The recording; a new name in the working folder if None.
+        python: The interpreter for scripts; the one that runs qtrace if empty.
+        overwrite: Whether an existing output may be replaced.
+        hang_after_s: How long the program has to stand still before it counts as hung.
+        end_on_hang: Whether to end a program that is proven to hang.
+        timeout_s: End the program after so long in any case.
+        use_seccomp: Let only the recorded calls stop. Without, every call does.
+        follow: Trace the children too.
+        redact: Keep arguments, paths and source lines out of the recording.
+        on_verdict: Told of a hang at once: the verdict, and whether the program is being ended.
+
+    Raises:
+        TargetError: The program could not be found or started.
+        PermissionRefusedError: The system does not permit tracing.
+        OutputExistsError: The output exists.
+        RecordingError: The output cannot be written.
+    """
+    import shlex
+
+    from qtrace.analyse.explain import explain_snapshot
+    from qtrace.capture import recorder
+    from qtrace.capture.target import resolve
+
+    program = resolve(target, python)
+    options = recorder.RecordOptions(
+        output or new_name(target),
+        overwrite,
+        int(hang_after_s * 1e9),
+        end_on_hang,
+        None if timeout_s is None else int(timeout_s * 1e9),
+        use_seccomp,
+        follow,
+        redact,
+        target_words=shlex.join(target),
+    )
+    return recorder.record(program, options, explain_snapshot, on_verdict or (lambda verdict, ends: None))
+
+
+def new_name(target: Sequence[str]) -> Path:
+    """Return a name for a recording that does not exist yet, from the target's name and the time."""
+    import time
+
+    words = [word for word in target if not word.startswith("-")] or ["program"]
+    stem = "code" if target[0] == "-c" else Path(words[0]).stem or "program"
+    base = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = Path(f"{base}{SUFFIX}")
+    number = 2
+    while path.exists():
+        path = Path(f"{base}-{number}{SUFFIX}")
+        number += 1
+    return path
+
+
+def die_like(status: int) -> None:
+    """End this process by the signal of a raw wait status, as the recorded program ended."""
+    from qtrace.capture.recorder import die_like as die
+
+    die(status)

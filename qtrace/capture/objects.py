@@ -111,7 +111,7 @@ class ObjectFinder:
         shared = object_id.startswith("shared:")
         holders = self._sharers(mapping) if shared and mapping is not None else (Holder(Tgid(pid)),)
         owner = Tid(third) if value == _CONTENDED and third and self._is_thread(third, holders) else None
-        path = mapping.path if mapping is not None else ""
+        path = (mapping.path or self._zeroed_data_of(pid, mapping)) if mapping is not None else ""
         semaphore = shared and owner is None and "/sem." in path
         return WaitObject(
             object_id,
@@ -123,6 +123,12 @@ class ObjectFinder:
             mapping=path or "anon",
             holders=holders,
         )
+
+    def _zeroed_data_of(self, pid: int, mapping: procfs.Mapping) -> str:
+        # The .bss of a binary or library: anonymous memory right behind its mapped data. The
+        # interpreter's lock lies there up to CPython 3.8.
+        before = next((m for m in self.maps.get(pid, ()) if m.end == mapping.start), None)
+        return before.path if before is not None and before.path.startswith("/") else ""
 
     @staticmethod
     def _is_thread(tid: int, holders: Iterable[Holder]) -> bool:

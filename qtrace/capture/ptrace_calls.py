@@ -92,7 +92,10 @@ class SignalInfo(ctypes.Structure):
 
 _info = SyscallInfo()
 _info_address = ctypes.addressof(_info)
-_words = memoryview(_info).cast("B")[24:].cast("Q")
+WORDS: Final = memoryview(_info).cast("B")[24:].cast("Q")
+"""What the last `syscall_words` told, unsigned. At an entry: number and six arguments."""
+RESULT: Final = memoryview(_info).cast("B")[24:32].cast("q")
+"""At an exit: the result, signed, as the program's register has it."""
 _message = ctypes.c_uint64()
 _signal = SignalInfo()
 
@@ -108,15 +111,12 @@ def resume(tid: int, how: int, signal_number: int = 0) -> int:
     return int(_ptrace(how, tid, 0, signal_number))
 
 
-def syscall_words(tid: int) -> memoryview | None:
-    """Return the words of the tracee's syscall stop, or None if it died.
+def syscall_words(tid: int) -> bool:
+    """Fill `WORDS` and `RESULT` with the tracee's syscall stop; False if it died.
 
-    At an entry: nr and six arguments. At an exit: the result as the program's register has it.
     The memory is used again by the next call; read it at once.
     """
-    if _ptrace(GET_SYSCALL_INFO, tid, INFO_BYTES, _info_address) <= 0:
-        return None
-    return _words
+    return bool(_ptrace(GET_SYSCALL_INFO, tid, INFO_BYTES, _info_address) > 0)
 
 
 def stop_kind() -> int:
@@ -150,19 +150,25 @@ class _Iovec(ctypes.Structure):
 _vm_readv = _libc.process_vm_readv
 _vm_readv.restype = ctypes.c_ssize_t
 _vm_readv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
-_buffer = ctypes.create_string_buffer(4096)
-_local = _Iovec(ctypes.addressof(_buffer), 0)
-_remote = _Iovec(0, 0)
-_local_address, _remote_address = ctypes.addressof(_local), ctypes.addressof(_remote)
 
 
-def read_memory(tid: int, address: int, size: int) -> bytes:
-    """Return up to size (at most 4096) bytes of a tracee's memory; empty where it cannot be read."""
-    _local.len = size
-    _remote.base = address
-    _remote.len = size
-    got = int(_vm_readv(tid, _local_address, 1, _remote_address, 1, 0))
-    return _buffer.raw[:got] if got > 0 else b""
+class MemoryReader:
+    """Reads other processes' memory, through a buffer of its own: one for each thread that reads."""
+
+    def __init__(self, most_bytes: int = 4096) -> None:
+        self._buffer = ctypes.create_string_buffer(most_bytes)
+        self._view = memoryview(self._buffer).cast("B")
+        self._local = _Iovec(ctypes.addressof(self._buffer), 0)
+        self._remote = _Iovec(0, 0)
+        self._addresses = ctypes.addressof(self._local), ctypes.addressof(self._remote)
+
+    def __call__(self, tid: int, address: int, size: int) -> bytes:
+        """Return up to size bytes of a process's memory; empty where it cannot be read."""
+        self._local.len = size
+        self._remote.base = address
+        self._remote.len = size
+        got = int(_vm_readv(tid, self._addresses[0], 1, self._addresses[1], 1, 0))
+        return bytes(self._view[:got]) if got > 0 else b""
 
 
 def prctl(option: int, argument: int = 0, address: int = 0) -> None:

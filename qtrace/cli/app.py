@@ -51,10 +51,19 @@ def build_app(argv: list[str]) -> typer.Typer:
     return app
 
 
+def _prepared(words: list[str]) -> list[str]:
+    if not words or words[0] not in VERBS:
+        return words
+    module = importlib.import_module(f"qtrace.cli.{VERBS[words[0]]}")
+    prepare = getattr(module, "prepare", None)
+    return [words[0], *prepare(words[1:])] if prepare is not None else words
+
+
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    words = sys.argv[1:]
     try:
-        build_app(sys.argv[1:])()
+        build_app(words)(_prepared(words))
     except QtraceError as error:
         print(f"qtrace: {error.message}", file=sys.stderr)
         if error.help_text:

@@ -15,6 +15,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from qtrace.errors import OutputExistsError, RecordingError
 from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CALL_STRUCT
@@ -26,6 +27,7 @@ BLOCK_CALLS = 20_000
 COLUMNS_FROM = 2_000
 """Smaller blocks are stored row by row, which needs no NumPy: importing it would be most of the
 time that a short recording takes."""
+_Entry = TypeVar("_Entry")
 LEVEL = 1
 """zlib's level: 3 to 4 times smaller than raw, at several times the speed of level 6."""
 
@@ -46,11 +48,14 @@ class TraceWriter:
         self.bytes_written = 0
         self.calls_written = 0
         self._create(path, overwrite)
-        self._lock = threading.Lock()
         self._commit_lock = threading.Lock()
+        # Appending to a list and deleting its beginning are each one step under the interpreter's
+        # lock: the tracer's loop adds calls without taking a lock of its own.
         self._calls: list[bytes] = []
         self._rows: list[tuple[str, Sequence[object]]] = []
-        self._meta: dict[str, object] = {}
+        self._meta: list[tuple[str, object]] = []
+        self.add_calls: Callable[[bytes], None] = self._calls.append
+        """Add ended calls: packed records (`CALL_STRUCT`), one after the other."""
         self._pending: Callable[[], Mapping[int, bytes]] = dict
         self._wake = threading.Event()
         self._closing = False
@@ -81,11 +86,6 @@ class TraceWriter:
                 "Choose a file in a folder that you may write to, with -o.",
             ) from None
 
-    def add_calls(self, packed: bytes) -> None:
-        """Add ended calls: packed records, one after the other (`CALL_STRUCT`, or an array's bytes)."""
-        with self._lock:
-            self._calls.append(packed)
-
     def watch_pending(self, source: Callable[[], Mapping[int, bytes]]) -> None:
         """Say where the calls in progress are to be had; it is asked at each flush.
 
@@ -96,25 +96,25 @@ class TraceWriter:
 
     def add_rows(self, table: str, rows: Iterable[Sequence[object]]) -> None:
         """Add rows to an ordinary table; a row with a primary key that exists replaces the old one."""
-        with self._lock:
-            self._rows.extend((table, row) for row in rows)
+        self._rows.extend([(table, row) for row in rows])
+
+    def add_row(self, table: str, row: Sequence[object]) -> None:
+        """Add one row to an ordinary table."""
+        self._rows.append((table, row))
 
     def set_meta(self, **facts: object) -> None:
         """Set facts about the recording; values that are not text or numbers are stored as JSON."""
-        with self._lock:
-            self._meta.update(facts)
+        self._meta.extend(facts.items())
 
     def flush(self) -> None:
         """Commit all that has been added, in the calling thread."""
         with self._commit_lock:
             if self.failure:
                 return
-            with self._lock:
-                calls, self._calls = self._calls, []
-                rows, self._rows = self._rows, []
-                meta, self._meta = self._meta, {}
+            packed: list[bytes] = _taken(self._calls)
+            calls, rows, meta = b"".join(packed), _taken(self._rows), dict(_taken(self._meta))
             try:
-                self._commit(b"".join(calls), rows, meta)
+                self._commit(calls, rows, meta)
             except sqlite3.Error as error:
                 self._fail(error)
 
@@ -166,6 +166,12 @@ class TraceWriter:
         )
         self.bytes_written += len(records)
         self.calls_written += count
+
+
+def _taken(entries: list[_Entry]) -> list[_Entry]:
+    taken = entries[:]
+    del entries[: len(taken)]
+    return taken
 
 
 def encode_block(calls: bytes) -> tuple[int, int, str, bytes]:

@@ -1,0 +1,246 @@
+"""What has to be read from a tracee while it is stopped at a call: once, at the right stop, cheaply.
+
+Most calls need nothing. A read on a pipe is worth eight bytes (the message's length) when it
+returns, a write on one when it begins, for it may never return. What a descriptor is, is looked up
+when it is first used and forgotten when it is closed or replaced; the same for futex words.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qtrace.capture import grab, procfs
+from qtrace.capture.identity import identify_link
+from qtrace.capture.ptrace_calls import MemoryReader
+from qtrace.model.kinds import ObjectKind
+from qtrace.model.records import CallFlag
+from qtrace.model.syscalls import Architecture, number_of
+from qtrace.model.wants import FUTEX_COMMAND, FUTEX_PRIVATE, FUTEX_WAITS
+
+if TYPE_CHECKING:
+    from qtrace.capture.tracees import RowSink
+
+HAS_HEAD = int(CallFlag.HAS_HEAD)
+_PRIVATE_WORDS = 64
+"""So many private futex words of a process are looked up: enough for the interpreter's own, which
+are used first, and a bound for programs that make locks by the thousand."""
+_HEADED = frozenset({ObjectKind.PIPE, ObjectKind.FIFO, ObjectKind.SOCKET})
+_TIMESPEC = struct.Struct("<qq")
+_NS = 1_000_000_000
+
+_read_memory = MemoryReader()  # for the loop's thread alone
+
+EntryHook = Callable[[int, int, list[int], int], int | None]
+"""(tid, pid, [nr, a0...a5], now_ns) to the head, or None."""
+ExitHook = Callable[[int, int, list[int], int, int], int | None]
+"""(tid, pid, [nr, a0...a5], ret, now_ns) to the head, or None."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one process's address space and descriptor table."""
+
+    fds: dict[int, bool] = field(default_factory=dict)
+    """Descriptor to whether the first bytes of its messages are wanted."""
+    words: set[int] = field(default_factory=set)
+    private_words: int = 0
+    maps: list[procfs.Mapping] = field(default_factory=list)
+
+
+class CallHooks:
+    """Hooks by call number, and what they remember."""
+
+    def __init__(self, sink: RowSink, machine: Architecture) -> None:
+        self._sink = sink
+        self._known: dict[int, _Known] = {}
+
+        def numbered(table: dict[str, Callable[..., int | None]]) -> dict[int, Callable[..., int | None]]:
+            pairs = ((number_of(name, machine), hook) for name, hook in table.items())
+            return {number: hook for number, hook in pairs if number is not None}
+
+        reads = dict.fromkeys(("read", "readv", "pread64", "recvfrom", "recvmsg"), self._descriptor)
+        self.entry: dict[int, EntryHook] = numbered(
+            reads
+            | dict.fromkeys(("accept", "accept4", "connect", "flock", "fcntl", "dup", "dup2", "dup3"), self._descriptor)
+            | dict.fromkeys(("epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl"), self._descriptor)
+            | dict.fromkeys(("write", "sendto", "pwrite64"), self._write)
+            | dict.fromkeys(("writev", "sendmsg", "close"), self._descriptor)
+            | {
+                "futex": self._futex,
+                "nanosleep": lambda tid, pid, call, now: self._duration(tid, call[1]),
+                "clock_nanosleep": lambda tid, pid, call, now: self._duration(tid, call[3]),
+                "poll": self._poll_entry,
+                "ppoll": self._poll_entry,
+            }
+        )
+        self.exit: dict[int, ExitHook] = numbered(
+            dict.fromkeys(("read", "recvfrom", "pread64"), self._read)
+            | dict.fromkeys(("pipe", "pipe2"), lambda tid, pid, call, ret, now: self._made(tid, pid, call[1], ret, now))
+            | {
+                "socketpair": lambda tid, pid, call, ret, now: self._made(tid, pid, call[4], ret, now),
+                "wait4": self._waited,
+                "poll": self._polled,
+                "ppoll": self._polled,
+                "epoll_ctl": lambda tid, pid, call, ret, now: _word(tid, call[4], 8) if call[4] else None,
+                "close": self._closed,
+                "close_range": self._closed_many,
+                "dup2": self._replaced,
+                "dup3": self._replaced,
+            }
+        )
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def forked(self, parent: int, child: int) -> None:
+        """A new process begins with what its parent knew."""
+        known = self._known.get(parent)
+        if known is not None:
+            self._known[child] = _Known(dict(known.fds), set(known.words), known.private_words, known.maps)
+
+    def shares(self, parent: int, child: int) -> None:
+        """A new process uses its parent's descriptor table (CLONE_FILES)."""
+        self._known[child] = self._of(parent)
+
+    def forget(self, pid: int) -> None:
+        """A process has ended, or became another program."""
+        self._known.pop(pid, None)
+
+    def _of(self, pid: int) -> _Known:
+        known = self._known.get(pid)
+        if known is None:
+            known = self._known[pid] = _Known()
+        return known
+
+    # --- descriptors -----------------------------------------------------------------------------
+
+    def _descriptor(self, tid: int, pid: int, call: list[int], now: int) -> int | None:
+        fd = call[1]
+        known = self._known.get(pid)
+        if known is None or fd not in known.fds:
+            self._sight(pid, fd, now)
+        return None
+
+    def _sight(self, pid: int, fd: int, now: int) -> bool:
+        fds = self._of(pid).fds
+        if fd > 0x7FFFFFFF:
+            return False
+        link = procfs.link(f"/proc/{pid}/fd/{fd}")
+        if not link:
+            return False
+        object_id, kind = identify_link(pid, fd, link)
+        access = procfs.access(pid, fd)
+        capacity = grab.pipe_level(pid, fd)[1] if kind in (ObjectKind.PIPE, ObjectKind.FIFO) else None
+        self._sink("sightings", (now, pid, fd, link, object_id, access, capacity))
+        fds[fd] = kind in _HEADED
+        return fds[fd]
+
+    def _made(self, tid: int, pid: int, address: int, ret: int, now: int) -> int | None:
+        head = _word(tid, address, 8) if ret == 0 else None
+        if head is not None:
+            for fd in (head & 0xFFFFFFFF, head >> 32):
+                self._sight(pid, fd, now)
+        return head
+
+    def _closed(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
+        known = self._known.get(pid)
+        if known is not None:
+            known.fds.pop(call[1], None)
+        return None
+
+    def _closed_many(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
+        known = self._known.get(pid)
+        if known is not None:
+            for fd in [fd for fd in known.fds if call[1] <= fd <= call[2]]:
+                del known.fds[fd]
+        return None
+
+    def _replaced(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
+        if ret >= 0:
+            self._of(pid).fds.pop(ret, None)
+        return None
+
+    # --- data ------------------------------------------------------------------------------------
+
+    def _write(self, tid: int, pid: int, call: list[int], now: int) -> int | None:
+        known = self._known.get(pid)
+        wanted = known.fds.get(call[1]) if known is not None else None
+        if wanted is None:
+            wanted = self._sight(pid, call[1], now)
+        return _word(tid, call[2], min(call[3], 8)) if wanted and call[3] else None
+
+    def _read(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
+        if ret <= 0:
+            return None
+        known = self._known.get(pid)
+        if known is None or not known.fds.get(call[1]):
+            return None
+        return _word(tid, call[2], min(ret, 8))
+
+    # --- waits -----------------------------------------------------------------------------------
+
+    def _futex(self, tid: int, pid: int, call: list[int], now: int) -> int | None:
+        address, operation = call[1], call[2]
+        known = self._known.get(pid)
+        if known is None:
+            known = self._of(pid)
+        if address not in known.words:
+            self._word_seen(known, pid, address, bool(operation & FUTEX_PRIVATE), now)
+        if call[4] and operation & FUTEX_COMMAND in FUTEX_WAITS:
+            return self._duration(tid, call[4])
+        return None
+
+    def _word_seen(self, known: _Known, pid: int, address: int, private: bool, now: int) -> None:
+        if private:
+            known.private_words += 1
+            if known.private_words > _PRIVATE_WORDS:
+                return
+        known.words.add(address)
+        mapping = _mapping(known.maps, address)
+        if mapping is None:
+            try:
+                known.maps = procfs.mappings(pid)
+            except OSError:
+                return
+            mapping = _mapping(known.maps, address)
+        path = mapping.path if mapping is not None else ""
+        if mapping is not None and mapping.shared and not private:
+            offset = address - mapping.start + mapping.offset
+            object_id = f"shared:{mapping.device}:{mapping.inode}:{offset:#x}"
+        else:
+            object_id = f"futex:{pid}:{address:#x}"
+        self._sink("words", (now, pid, address, object_id, path or "anon"))
+
+    def _duration(self, tid: int, address: int) -> int | None:
+        raw = _read_memory(tid, address, 16) if address else b""
+        if len(raw) < 16:
+            return None
+        seconds, nanoseconds = _TIMESPEC.unpack(raw)
+        return int(seconds * _NS + nanoseconds) & 0xFFFFFFFFFFFFFFFF
+
+    def _waited(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
+        return _word(tid, call[2], 4) if ret > 0 and call[2] else None
+
+    def _poll_entry(self, tid: int, pid: int, call: list[int], now: int) -> int | None:
+        if call[2] != 1:
+            return None
+        head = _word(tid, call[1], 8)
+        if head is not None:
+            known = self._known.get(pid)
+            if known is None or head & 0xFFFFFFFF not in known.fds:
+                self._sight(pid, head & 0xFFFFFFFF, now)
+        return head
+
+    def _polled(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
+        return _word(tid, call[1], 8) if call[2] == 1 else None
+
+
+def _word(tid: int, address: int, size: int) -> int | None:
+    raw = _read_memory(tid, address, size)
+    return int.from_bytes(raw, "little") if raw else None
+
+
+def _mapping(maps: list[procfs.Mapping], address: int) -> procfs.Mapping | None:
+    return next((mapping for mapping in maps if mapping.start <= address < mapping.end), None)

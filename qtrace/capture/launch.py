@@ -1,0 +1,134 @@
+"""Start a program so that it is traced from its first instruction on.
+
+The child waits on a pipe until the tracer has seized it with every option set, installs the seccomp
+filter and calls exec. What exec answers comes back through a pipe that a successful exec closes. The
+fork is the tracer's own (no subprocess module): only the thread that forked may trace, and between
+fork and exec the child has to install a filter.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import signal
+from dataclasses import dataclass
+
+from qtrace.capture import ptrace_calls, seccomp
+from qtrace.errors import PermissionRefusedError, TargetError
+
+OPTIONS = (
+    ptrace_calls.O_EXITKILL
+    | ptrace_calls.O_TRACESYSGOOD
+    | ptrace_calls.O_TRACEFORK
+    | ptrace_calls.O_TRACEVFORK
+    | ptrace_calls.O_TRACECLONE
+    | ptrace_calls.O_TRACEEXEC
+    | ptrace_calls.O_TRACESECCOMP
+)
+_EXEC_FAILED = 127
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is to be run."""
+
+    path: str
+    argv: tuple[str, ...]
+
+
+class Launch:
+    """A child that waits to be let go."""
+
+    def __init__(self, program: Program, code: bytes | None) -> None:
+        """Fork a child that will run the program.
+
+        Args:
+            program: What to run.
+            code: The seccomp filter; None for none.
+        """
+        self.program = program
+        go_read, self._go = os.pipe()
+        self._answer, answer_write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self._go)
+                os.close(self._answer)
+                _become(program, code, go_read, answer_write)
+            finally:
+                os._exit(_EXEC_FAILED)
+        os.close(go_read)
+        os.close(answer_write)
+
+    def seize(self) -> None:
+        """Begin to trace the child.
+
+        Raises:
+            PermissionRefusedError: The system forbids it.
+        """
+        answer = ptrace_calls.request(ptrace_calls.SEIZE, self.pid, 0, OPTIONS)
+        if answer < 0:
+            os.close(self._go)
+            os.waitpid(self.pid, 0)
+            raise refused(-answer)
+
+    def go(self) -> None:
+        """Let the child install its filter and call exec."""
+        os.write(self._go, b"g")
+        os.close(self._go)
+
+    def failure(self) -> TargetError | None:
+        """Return why the program could not be started, once the child has ended; None if it could."""
+        raw = os.read(self._answer, 4096)
+        os.close(self._answer)
+        if not raw:
+            return None
+        what, number = pickle.loads(raw)
+        return _start_error(self.program, what, number)
+
+
+def refused(number: int) -> PermissionRefusedError:
+    """Return the error for a ptrace that the system forbids, with what to do about it."""
+    if number != errno.EPERM:
+        return PermissionRefusedError(
+            f"cannot trace: {os.strerror(number)}", "See what this machine permits with: qtrace doctor"
+        )
+    return PermissionRefusedError(
+        "the system does not permit tracing (ptrace: Operation not permitted)",
+        "Is the process traced already (a debugger, strace)? In a container: start it with --cap-add=SYS_PTRACE.\n"
+        "With kernel.yama.ptrace_scope above 0 only one's own children may be traced; to lift that:\n"
+        "  sudo sysctl kernel.yama.ptrace_scope=0\nSee what this machine permits with: qtrace doctor",
+    )
+
+
+def _start_error(program: Program, what: str, number: int) -> TargetError:
+    if what == "filter":
+        return TargetError(
+            f"the seccomp filter could not be installed: {os.strerror(number)}",
+            "Record without it: qtrace record --no-seccomp ...",
+        )
+    hints = {
+        errno.ENOENT: "Is the name right? If it is a script: does the interpreter of its first line exist?",
+        errno.EACCES: f"Make it executable (chmod +x {program.path}) or name its interpreter.",
+        errno.ENOEXEC: "It has no format that the system can run; name its interpreter, or add a #! line.",
+    }
+    return TargetError(f"cannot run {program.path}: {os.strerror(number)}", hints.get(number, ""))
+
+
+def _become(program: Program, code: bytes | None, go_read: int, answer_write: int) -> None:
+    """In the child: wait, filter, exec. Never returns if all goes well."""
+    if os.read(go_read, 1) != b"g":
+        os._exit(_EXEC_FAILED)
+    step = "filter"
+    try:
+        # Python ignores these two; a program expects them as a shell would give them.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if code is not None:
+            seccomp.install(code)
+        step = "exec"
+        os.execve(program.path, list(program.argv), os.environ)
+    except OSError as error:
+        os.write(answer_write, pickle.dumps((step, error.errno or errno.EIO)))

@@ -1,0 +1,418 @@
+"""The ptrace loop: wait for a stop, say what it is, act on it, let the tracee run on.
+
+What it guarantees: one record a call, from entry to exit, in the order in which the kernel reported
+the ends; every thread and process that comes out of the tree is followed; signals and stops reach
+the program as they would without a tracer. Two hot stops a call (seccomp entry, syscall exit) are
+handled in `run` itself; all else has a method of its own.
+
+Why not python-ptrace's own loop: with more than one tracee it polls each and sleeps up to half a
+second. Why `__WNOTHREAD`: other threads of this process run programs (py-spy) whose exit is theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from qtrace.capture import ptrace_calls
+from qtrace.capture.callhooks import HAS_HEAD, CallHooks
+from qtrace.capture.ptrace_calls import (
+    CONT,
+    EVENT_CLONE,
+    EVENT_EXEC,
+    EVENT_FORK,
+    EVENT_SECCOMP,
+    EVENT_STOP,
+    EVENT_VFORK,
+    INFO_ENTRY,
+    LISTEN,
+    SYSCALL,
+    resume,
+    syscall_words,
+)
+from qtrace.capture.tracees import Tracees, tgid_of
+from qtrace.model.records import CALL_STRUCT, CallFlag
+from qtrace.model.syscalls import AUDIT_ARCH, Architecture, number_of
+
+_WAIT_FLAGS = ptrace_calls.WALL | 0x20000000  # __WALL | __WNOTHREAD
+_SYSCALL_STOP = (signal.SIGTRAP | 0x80) << 8 | 0x7F
+_SECCOMP_STOP = EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
+_GROUP_STOPS = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+_RESTARTS = frozenset({-512, -513, -514, -516})
+"""ERESTARTSYS and its kin (include/linux/errno.h): the kernel's word to itself, that the call was
+interrupted and may be made again. No program ever sees them."""
+_UNFINISHED, _RESTARTED, _KILLED = int(CallFlag.UNFINISHED), int(CallFlag.RESTARTED), int(CallFlag.KILLED)
+_KERNEL_SENT = 0x80  # si_code SI_KERNEL: a terminal's Ctrl-C
+
+WAKE_SIGNAL = signal.SIGURG
+"""Ignored by default, so one that comes too early or too late does no harm."""
+
+OpenCall = tuple[int, list[int], int, int]
+"""Entry time, [nr, a0...a5], flags, head."""
+
+
+class Loop:
+    """Traces one tree of processes until it is gone."""
+
+    def __init__(
+        self,
+        tracees: Tracees,
+        hooks: CallHooks,
+        emit: Callable[[bytes], None],
+        lifecycle: Callable[[int, int, int, str, int | None, dict[str, object] | None], None],
+        machine: Architecture,
+        every_call: bool = False,
+    ) -> None:
+        """Make a loop that has no tracee yet.
+
+        Args:
+            tracees: The registry.
+            hooks: What to read at which call.
+            emit: Takes a packed record.
+            lifecycle: Takes (time_ns, pid, tid, event, value, detail).
+            machine: Whose numbers the calls have.
+            every_call: Stop at every call (PTRACE_SYSCALL), where there is no seccomp filter.
+        """
+        self.tracees = tracees
+        self.hooks = hooks
+        self.emit = emit
+        self.lifecycle = lifecycle
+        self.open_calls: dict[int, OpenCall] = {}
+        """Calls in progress, by tid. Others may read a copy."""
+        self.interrupted: dict[int, OpenCall] = {}
+        """Calls that a signal or a stop has interrupted and that may go on."""
+        self.interrupted_at: dict[int, int] = {}
+        self.stops = 0
+        self.exit_status: dict[int, int] = {}
+        """Raw wait status of ended thread group leaders that are still asked for."""
+        self.every_call = every_call
+        self.run_on = SYSCALL if every_call else CONT
+        self.wanted: frozenset[int] = frozenset()
+        """With every_call: the numbers to record; others pass."""
+        self.root = 0
+        self.begun = not every_call
+        """With every_call the calls between fork and exec are seen, and are not the program's."""
+        self.hold_interrupts = threading.Event()
+        """Set while a Ctrl-C from the terminal is not to reach the program yet."""
+        self.interrupt_seen: Callable[[], None] | None = None
+        """Called when a terminal's SIGINT is about to reach a tracee."""
+        self.held: dict[int, int] = {}
+        """Tracees held in the stop before a signal, and that signal."""
+        self._machine_word = AUDIT_ARCH[machine]
+        self._restart_number = number_of("restart_syscall", machine)
+        self._clone, self._clone3 = number_of("clone", machine), number_of("clone3", machine)
+        # x86_64: clone(flags, stack, ptid, ctid, tls); aarch64 has tls before ctid (clone(2)).
+        self._tls_place = 5 if machine is Architecture.X86_64 else 4
+        self._execs = {number_of("execve", machine), number_of("execveat", machine)}
+        self._soon: deque[Callable[[], None]] = deque()
+        self._skip: set[int] = set()
+        """Tracees inside a call that is not recorded (with every_call)."""
+        self._group_stopped: set[int] = set()
+        self._thread: int | None = None
+        self._memory = ptrace_calls.MemoryReader()
+
+    # --- the hot path ----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Handle stops until no tracee is left."""
+        waitpid, clock = os.waitpid, time.monotonic_ns
+        entry_hooks, exit_hooks = self.hooks.entry, self.hooks.exit
+        open_calls, pid_of, emit = self.open_calls, self.tracees.pid_of, self.emit
+        pack, words, result = CALL_STRUCT.pack, ptrace_calls.WORDS, ptrace_calls.RESULT
+        run_on, interrupted = self.run_on, self.interrupted
+        self._thread = threading.get_ident()
+        while True:
+            try:
+                tid, status = waitpid(-1, _WAIT_FLAGS)
+            except ChildProcessError:
+                return
+            now = clock()
+            self.stops += 1
+            if status == _SECCOMP_STOP:
+                if not syscall_words(tid):
+                    continue
+                pid = pid_of.get(tid)
+                if pid is None or interrupted or ptrace_calls.stop_architecture() != self._machine_word:
+                    self._entry_slowly(tid, now)
+                    continue
+                call = words[:7].tolist()
+                hook = entry_hooks.get(call[0])
+                head = hook(tid, pid, call, now) if hook is not None else None
+                open_calls[tid] = (now, call, 0, 0) if head is None else (now, call, HAS_HEAD, head)
+                resume(tid, SYSCALL)
+            elif status == _SYSCALL_STOP:
+                begun = open_calls.get(tid)
+                if begun is None or self.every_call:
+                    self._syscall_stop_slowly(tid, now)
+                    continue
+                if not syscall_words(tid):
+                    continue
+                ret = result[0]
+                start, call, flags, head = begun
+                if ret in _RESTARTS:
+                    del open_calls[tid]
+                    interrupted[tid] = begun
+                    self.interrupted_at[tid] = now
+                    resume(tid, run_on)
+                    continue
+                hook2 = exit_hooks.get(call[0])
+                if hook2 is not None:
+                    found = hook2(tid, pid_of[tid], call, ret, now)
+                    if found is not None:
+                        flags, head = flags | HAS_HEAD, found
+                nr, a0, a1, a2, a3, a4, a5 = call
+                emit(pack(start, now - start, tid, pid_of[tid], nr, flags, ret, a0, a1, a2, a3, a4, a5, head))
+                del open_calls[tid]
+                resume(tid, run_on)
+            else:
+                self._other(tid, status, now)
+
+    # --- calls, the slow way ---------------------------------------------------------------------
+
+    def _entry_slowly(self, tid: int, now: int) -> None:
+        """An entry of a new thread, of a 32-bit program, or while some call is interrupted."""
+        if ptrace_calls.stop_architecture() != self._machine_word:
+            resume(tid, self.run_on)
+            return
+        call = ptrace_calls.WORDS[:7].tolist()
+        pid = self._known(tid, now)
+        before = self.interrupted.pop(tid, None)
+        if before is not None:
+            self._go_on_or_end(tid, pid, before, call)
+        if tid not in self.open_calls:
+            hook = self.hooks.entry.get(call[0])
+            head = hook(tid, pid, call, now) if hook is not None else None
+            self.open_calls[tid] = (now, call, 0, 0) if head is None else (now, call, HAS_HEAD, head)
+        resume(tid, SYSCALL)
+
+    def _go_on_or_end(self, tid: int, pid: int, before: OpenCall, call: list[int]) -> None:
+        """An interrupted call is made again: the same wait. Or the program went on to another."""
+        start, old, flags, head = before
+        at = self.interrupted_at.pop(tid, start)
+        if call[0] == self._restart_number or call == old:
+            self.open_calls[tid] = (start, old, flags | _RESTARTED, head)
+        else:
+            self._store(tid, pid, (start, old, flags, head), at, -512)
+
+    def _syscall_stop_slowly(self, tid: int, now: int) -> None:
+        """A syscall stop where every call stops, or one whose entry was not seen."""
+        if not syscall_words(tid):
+            return
+        if ptrace_calls.stop_kind() == INFO_ENTRY:
+            number = ptrace_calls.WORDS[0]
+            self.begun = self.begun or number in self._execs
+            if self.begun and number in self.wanted:
+                self._entry_slowly(tid, now)
+            else:
+                self._end_interrupted(tid, now)
+                self._skip.add(tid)
+                resume(tid, SYSCALL)
+            return
+        begun = self.open_calls.pop(tid, None)
+        self._skip.discard(tid)
+        if begun is not None:
+            self._exit_slowly(tid, begun, ptrace_calls.RESULT[0], now)
+        resume(tid, self.run_on)
+
+    def _exit_slowly(self, tid: int, begun: OpenCall, ret: int, now: int) -> None:
+        pid = self._known(tid, now)
+        if ret in _RESTARTS:
+            self.interrupted[tid] = begun
+            self.interrupted_at[tid] = now
+            return
+        start, call, flags, head = begun
+        hook = self.hooks.exit.get(call[0])
+        found = hook(tid, pid, call, ret, now) if hook is not None else None
+        if found is not None:
+            flags, head = flags | HAS_HEAD, found
+        self._store(tid, pid, (start, call, flags, head), now, ret)
+
+    def _end_interrupted(self, tid: int, now: int) -> None:
+        before = self.interrupted.pop(tid, None)
+        if before is not None:
+            at = self.interrupted_at.pop(tid, now)
+            self._store(tid, self._known(tid, now), before, at, -512)
+
+    def _store(self, tid: int, pid: int, begun: OpenCall, end: int, ret: int, more: int = 0) -> None:
+        start, call, flags, head = begun
+        self.emit(packed(tid, pid, start, end, call, flags | more, ret, head))
+
+    def _known(self, tid: int, now: int) -> int:
+        pid = self.tracees.pid_of.get(tid)
+        if pid is None:
+            pid = tgid_of(tid)
+            self.tracees.born(tid, pid, None, None, now)
+        return pid
+
+    # --- all other stops -------------------------------------------------------------------------
+
+    def _other(self, tid: int, status: int, now: int) -> None:
+        if not os.WIFSTOPPED(status):
+            self._ended(tid, status, now)
+            return
+        event, number = status >> 16, status >> 8 & 0xFF
+        if event == EVENT_SECCOMP or number == signal.SIGTRAP | 0x80:
+            self._syscall_stop_slowly(tid, now)
+        elif event in (EVENT_FORK, EVENT_VFORK, EVENT_CLONE):
+            self._made(tid, event, now)
+        elif event == EVENT_EXEC:
+            self._execed(tid, now)
+        elif event == EVENT_STOP:
+            self._stopped(tid, number, now)
+        else:
+            self._signalled(tid, number, now)
+
+    def how(self, tid: int) -> int:
+        """How a tracee has to run on: to the exit of its call, if it is in one."""
+        return SYSCALL if tid in self.open_calls or self.every_call else CONT
+
+    def _made(self, tid: int, event: int, now: int) -> None:
+        child = ptrace_calls.event_message(tid)
+        if child > 0:
+            parent = self._known(tid, now)
+            begun = self.open_calls.get(tid)
+            flags, tls = self._clone_facts(tid, begun[1]) if begun is not None else (0, None)
+            if event != EVENT_CLONE:
+                pid = child
+            elif begun is not None:
+                pid = parent if flags & _CLONE_THREAD else child
+            else:
+                pid = tgid_of(child)
+            self.tracees.born(child, pid, tid, tls, now)
+            if pid != parent:
+                (self.hooks.shares if flags & _CLONE_FILES else self.hooks.forked)(parent, pid)
+            facts = {"flags": flags, "thread": pid == parent, "call": _EVENT_WORDS[event], "pid": pid}
+            self.lifecycle(now, parent, tid, "clone", child, facts)
+        resume(tid, self.how(tid))
+
+    def _clone_facts(self, tid: int, call: list[int]) -> tuple[int, int | None]:
+        """Flags and thread pointer of the clone that a thread is inside of."""
+        if call[0] == self._clone3:
+            raw = self._memory(tid, call[1], min(call[2], 64))
+            if len(raw) < 64:
+                return 0, None
+            words = struct.unpack("<8Q", raw)  # struct clone_args: flags first, tls eighth
+            return words[0], words[7] if words[0] & _CLONE_SETTLS else None
+        if call[0] != self._clone:
+            return 0, None
+        return call[1], call[self._tls_place] if call[1] & _CLONE_SETTLS else None
+
+    def _execed(self, tid: int, now: int) -> None:
+        old = ptrace_calls.event_message(tid)
+        begun = self.open_calls.pop(old, None) if old > 0 else None
+        for ended in self.tracees.execed(tid, old, now):
+            if ended != old:
+                self._end_open(ended, tid, now)
+        if tid != old:
+            self._end_open(tid, tid, now)
+        if begun is not None:
+            self.open_calls[tid] = begun
+        self.interrupted.pop(old, None)
+        self.hooks.forget(tid)
+        process = self.tracees.processes.get(tid)
+        facts: dict[str, object] = {"old_tid": old}
+        if process is not None:
+            facts |= {"argv": list(process.argv), "exe": process.exe}
+        self.lifecycle(now, tid, tid, "exec", None, facts)
+        resume(tid, self.how(tid))
+
+    def _stopped(self, tid: int, number: int, now: int) -> None:
+        """PTRACE_EVENT_STOP: a new tracee, a group stop, or the end of one."""
+        pid = self._known(tid, now)
+        if number in _GROUP_STOPS:
+            if tid not in self._group_stopped:
+                self._group_stopped.add(tid)
+                self.lifecycle(now, pid, tid, "stop", number, None)
+            resume(tid, LISTEN)
+            return
+        if tid in self._group_stopped:
+            self._group_stopped.discard(tid)
+            self.lifecycle(now, pid, tid, "cont", None, None)
+        self.at_interrupt_stop(tid, now)
+
+    def at_interrupt_stop(self, tid: int, now: int) -> None:
+        """A tracee has stopped because it is new, was continued, or was asked to; it runs on."""
+        resume(tid, self.how(tid))
+
+    def _signalled(self, tid: int, number: int, now: int) -> None:
+        pid = self._known(tid, now)
+        found = ptrace_calls.signal_info(tid)
+        facts: dict[str, object] = {}
+        if found is not None:
+            facts = {"code": found.code, "pid": found.pid, "uid": found.uid}
+            if number == signal.SIGINT and found.code == _KERNEL_SENT and self.interrupt_seen is not None:
+                self.interrupt_seen()
+        self.lifecycle(now, pid, tid, "signal", number, facts)
+        if number == signal.SIGINT and self.hold_interrupts.is_set():
+            self.held[tid] = number
+            return
+        resume(tid, self.how(tid), number)
+
+    def release_held(self) -> None:
+        """Let the signals that were held back reach the program. From the loop's thread only."""
+        for tid, number in list(self.held.items()):
+            del self.held[tid]
+            resume(tid, self.how(tid), number)
+
+    def call_soon(self, action: Callable[[], None]) -> None:
+        """Have something done in the loop's thread, the only one that may use ptrace.
+
+        The loop waits inside waitpid: a signal brings it out, and the handler does the work.
+        """
+        self._soon.append(action)
+        if self._thread is not None:
+            signal.pthread_kill(self._thread, WAKE_SIGNAL)
+
+    def on_wake(self, number: int, frame: object) -> None:
+        """Do what was asked for: the handler of `WAKE_SIGNAL`, in the loop's thread."""
+        while self._soon:
+            self._soon.popleft()()
+
+    # --- ends ------------------------------------------------------------------------------------
+
+    def _ended(self, tid: int, status: int, now: int) -> None:
+        pid = self.tracees.pid_of.get(tid, tid)
+        self._end_open(tid, pid, now, killed=os.WIFSIGNALED(status))
+        self._group_stopped.discard(tid)
+        self._skip.discard(tid)
+        self.held.pop(tid, None)
+        known = tid in self.tracees.threads
+        if self.tracees.gone(tid, status, now):
+            self.hooks.forget(pid)
+        if tid == self.root:
+            self.exit_status[tid] = status
+        if known:
+            self.lifecycle(now, pid, tid, "exit", status, None)
+
+    def _end_open(self, tid: int, pid: int, now: int, killed: bool = True) -> None:
+        """A thread has ended inside of a call: the call never returns."""
+        before = self.interrupted.pop(tid, None)
+        begun = self.open_calls.pop(tid, None) or before
+        self.interrupted_at.pop(tid, None)
+        if begun is not None:
+            self._store(tid, pid, begun, now, 0, _UNFINISHED | (_KILLED if killed else 0))
+
+    def pending(self) -> dict[int, bytes]:
+        """Return a packed record for each call in progress: for the writer's thread."""
+        now = time.monotonic_ns()
+        found = {}
+        for calls in (self.interrupted.copy(), self.open_calls.copy()):
+            for tid, (start, call, flags, head) in calls.items():
+                pid = self.tracees.pid_of.get(tid, tid)
+                found[tid] = packed(tid, pid, start, now, call, flags | _UNFINISHED, 0, head)
+        return found
+
+
+_CLONE_FILES, _CLONE_THREAD, _CLONE_SETTLS = 0x400, 0x10000, 0x80000
+_EVENT_WORDS = {EVENT_FORK: "fork", EVENT_VFORK: "vfork", EVENT_CLONE: "clone"}
+
+
+def packed(tid: int, pid: int, start: int, end: int, call: list[int], flags: int, ret: int, head: int) -> bytes:
+    """Return a record of `CALL_FIELDS`."""
+    nr, *args = call
+    return CALL_STRUCT.pack(start, end - start, tid, pid, nr, flags, ret, *args, head)

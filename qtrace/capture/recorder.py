@@ -1,0 +1,245 @@
+"""Record a program from its first instruction to its end: launch, loop, writer and watch together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from qtrace.capture import ptrace_calls, seccomp
+from qtrace.capture.callhooks import CallHooks
+from qtrace.capture.launch import Launch, Program
+from qtrace.capture.loop import WAKE_SIGNAL, Loop
+from qtrace.capture.snapshot import architecture
+from qtrace.capture.tracees import Tracees
+from qtrace.capture.watch import Watch
+from qtrace.model.snapshot import Snapshot
+from qtrace.model.syscalls import Architecture
+from qtrace.model.verdict import Verdict
+from qtrace.tracefile.writer import TraceWriter
+
+Judge = Callable[[Snapshot], Verdict]
+_SWITCH_SECONDS = 0.0005
+"""The interpreter's switching interval while tracing: a background thread holds the loop up by this
+at most, a tenth of the default."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """How to record."""
+
+    output: Path
+    overwrite: bool = False
+    hang_after_ns: int = 3_000_000_000
+    end_on_hang: bool = True
+    timeout_ns: int | None = None
+    use_seccomp: bool = True
+    follow: bool = True
+    redact: bool = False
+    duration_ns: int | None = None
+    max_events: int | None = None
+    max_bytes: int | None = None
+    last_ns: int | None = None
+    target_words: str = ""
+    """What the user asked for, for people."""
+
+
+@dataclass(slots=True)
+class Recorded:
+    """How a recording went."""
+
+    path: Path
+    status: int | None = None
+    """Raw wait status of the program; None if it is not known."""
+    ended_because: str = ""
+    """``hang``, ``timeout`` or ``interrupt`` where qtrace ended the program; empty otherwise."""
+    verdict: Verdict | None = None
+    """What held when qtrace began to end the program."""
+    calls: int = 0
+    processes: int = 0
+    storing_failed: str = ""
+    notes: list[str] = field(default_factory=list)
+    """What was left out, a sentence each."""
+
+
+def record(
+    program: Program,
+    options: RecordOptions,
+    judge: Judge,
+    on_verdict: Callable[[Verdict, bool], None],
+) -> Recorded:
+    """Run a program under the tracer until its last process has ended.
+
+    Args:
+        program: What to run.
+        options: How to record.
+        judge: Says what a moment means.
+        on_verdict: Told of a hang at once: the verdict, and whether the program is now ended.
+
+    Raises:
+        TargetError: The program could not be started.
+        PermissionRefusedError: The system does not permit tracing.
+        OutputExistsError: The output exists and is not to be overwritten.
+        RecordingError: The output cannot be written.
+    """
+    machine = architecture()
+    with _kept_for_failure(options.output, options.overwrite) as keep_old:
+        writer = TraceWriter(options.output, overwrite=options.overwrite)
+        try:
+            code = _filter(machine) if options.use_seccomp and options.follow else None
+            launch = Launch(program, code)
+            recording = _Recording(writer, options, launch, judge, on_verdict)
+            launch.seize()
+        except BaseException:
+            writer.close()
+            options.output.unlink(missing_ok=True)
+            raise
+        result = recording.run(program)
+        failure = launch.failure()
+        if failure is not None:
+            options.output.unlink(missing_ok=True)
+            raise failure
+        keep_old()
+    return result
+
+
+def _filter(machine: Architecture) -> bytes:
+    return seccomp.build_filter(machine, seccomp.recorded_numbers(machine))
+
+
+@contextlib.contextmanager
+def _kept_for_failure(path: Path, overwrite: bool) -> Iterator[Callable[[], None]]:
+    """Put an older recording aside, and back if the program could not be started."""
+    aside = path.with_name(path.name + "-old")
+    if not overwrite or not path.is_file():
+        yield lambda: None
+        return
+    os.replace(path, aside)
+    done = []
+    try:
+        yield lambda: done.append(True)
+    finally:
+        if done:
+            aside.unlink(missing_ok=True)
+        else:
+            os.replace(aside, path)
+
+
+class _Recording:
+    """The parts of one recording, and how they are wired."""
+
+    def __init__(
+        self,
+        writer: TraceWriter,
+        options: RecordOptions,
+        launch: Launch,
+        judge: Judge,
+        on_verdict: Callable[[Verdict, bool], None],
+    ) -> None:
+        self.writer = writer
+        self.options = options
+        self.launch = launch
+        machine = architecture()
+        every_call = not (options.use_seccomp and options.follow)
+        self.tracees = Tracees(writer.add_row, options.redact)
+        hooks = CallHooks(writer.add_row, machine)
+        self.loop = Loop(self.tracees, hooks, writer.add_calls, self._lifecycle, machine, every_call)
+        self.loop.wanted = frozenset(seccomp.recorded_numbers(machine))
+        self.loop.root = launch.pid
+        self.watch = Watch(writer, self.loop, options, launch.pid, judge, on_verdict)
+
+    def _lifecycle(
+        self, time_ns: int, pid: int, tid: int, event: str, value: int | None, detail: dict[str, object] | None
+    ) -> None:
+        if self.options.redact and detail:
+            detail = {key: fact for key, fact in detail.items() if key not in ("argv", "exe")}
+        text = json.dumps(detail) if detail else None
+        self.writer.add_row("lifecycle", (time_ns, pid, tid, event, value, text))
+
+    def run(self, program: Program) -> Recorded:
+        start = time.monotonic_ns()
+        self.writer.set_meta(**_facts(self.options, program, self.launch.pid, start))
+        self.tracees.add_root(self.launch.pid, os.getpid(), start)
+        self.writer.watch_pending(self.loop.pending)
+        if self.loop.every_call:
+            ptrace_calls.request(ptrace_calls.INTERRUPT, self.launch.pid)
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        try:
+            with _handlers(self.loop, self.watch):
+                self.watch.start()
+                self.launch.go()
+                self.loop.run()
+        finally:
+            sys.setswitchinterval(before)
+            self.watch.finish()
+        return self._result(start)
+
+    def _result(self, start: int) -> Recorded:
+        watch, loop = self.watch, self.loop
+        status = loop.exit_status.get(self.launch.pid)
+        self.writer.set_meta(
+            end_ns=time.monotonic_ns(), end_reason=watch.ended_because or "exit", exit_status=status, complete=1
+        )
+        self.writer.close()
+        return Recorded(
+            self.options.output, status, watch.ended_because, watch.verdict, self.writer.calls_written,
+            self.tracees.ever, self.writer.failure, watch.notes,
+        )  # fmt: skip
+
+
+def _facts(options: RecordOptions, program: Program, root: int, start: int) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "qtrace": version("qtrace"),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "engine": "ptrace",
+        "seccomp": int(options.use_seccomp and options.follow),
+        "start_ns": start,
+        "start_wall_ns": time.time_ns(),
+        "root_pid": root,
+        "hang_after_ns": options.hang_after_ns,
+        "redacted": int(options.redact),
+    }
+    if not options.redact:
+        facts |= {"target": options.target_words, "argv": list(program.argv), "cwd": str(Path.cwd())}
+    return facts
+
+
+@contextlib.contextmanager
+def _handlers(loop: Loop, watch: Watch) -> Iterator[None]:
+    """Signals to the tracer itself: they end the program in order, and keep the recording."""
+    wanted = {
+        WAKE_SIGNAL: loop.on_wake,
+        signal.SIGINT: watch.on_interrupt,
+        signal.SIGTERM: watch.on_interrupt,
+        signal.SIGHUP: watch.on_interrupt,
+    }
+    before = {number: signal.getsignal(number) for number in wanted}
+    for number, handler in wanted.items():
+        if before[number] is not signal.SIG_IGN or number == WAKE_SIGNAL:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def die_like(status: int) -> None:
+    """End this process by the signal that ended the program, without a core file of its own."""
+    number = os.WTERMSIG(status)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)

@@ -1,0 +1,174 @@
+"""Who is traced: processes, images and threads, as the recording's tables have them.
+
+A child's first stop can arrive before its parent's fork event, and a thread that is not the leader
+takes the leader's id when it execs: both are set right here, so that the loop only has to tell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from qtrace.capture import procfs
+from qtrace.capture.members import script_name
+
+RowSink = Callable[[str, Sequence[object]], None]
+"""Takes a row of a table of the recording."""
+
+
+@dataclass(slots=True)
+class TracedProcess:
+    """An image of a process: from fork or exec to exec or exit."""
+
+    pid: int
+    ppid: int
+    start_ns: int
+    image: int = 0
+    argv: tuple[str, ...] = ()
+    exe: str = ""
+    uid: int = 0
+    threads: set[int] = field(default_factory=set)
+    shares_files_with: int | None = None
+
+
+@dataclass(slots=True)
+class TracedThread:
+    """A thread."""
+
+    tid: int
+    pid: int
+    start_ns: int
+    creator: int | None = None
+    tls: int | None = None
+
+
+class Tracees:
+    """The registry. The loop's thread writes; others may read `pids` and `threads` by copying them."""
+
+    def __init__(self, sink: RowSink, redact: bool = False) -> None:
+        self._sink = sink
+        self._redact = redact
+        self.processes: dict[int, TracedProcess] = {}
+        self.threads: dict[int, TracedThread] = {}
+        self.pid_of: dict[int, int] = {}
+        self.ever = 0
+        """How many processes there have been."""
+
+    def add_root(self, pid: int, ppid: int, now_ns: int) -> None:
+        """Add a process of which nothing is known yet."""
+        self._add_process(pid, ppid, now_ns, None)
+        self._add_thread(pid, pid, None, None, now_ns)
+
+    def born(self, tid: int, pid: int, creator: int | None, tls: int | None, now_ns: int) -> None:
+        """Add a thread, and its process if that is new; a second report completes the first."""
+        known = self.threads.get(tid)
+        if known is not None and known.pid == pid:
+            if creator is not None and known.creator is None:
+                known.creator, known.tls = creator, tls
+                self._store_thread(known)
+            return
+        if known is not None:
+            self.gone(tid, None, now_ns)  # its id has been given anew
+        if pid not in self.processes:
+            parent = self.pid_of.get(creator) if creator is not None else None
+            self._add_process(pid, parent if parent is not None else _parent_of(pid), now_ns, parent)
+        self._add_thread(tid, pid, creator, tls, now_ns)
+
+    def _add_process(self, pid: int, ppid: int, now_ns: int, copied_from: int | None) -> None:
+        parent = self.processes.get(copied_from) if copied_from is not None else None
+        process = TracedProcess(pid, ppid, now_ns)
+        if parent is not None:
+            process.argv, process.exe, process.uid = parent.argv, parent.exe, parent.uid
+        else:
+            self._look_up(process)
+        self.processes[pid] = process
+        self.ever += 1
+        self._store_process(process)
+
+    def _look_up(self, process: TracedProcess) -> None:
+        process.argv = procfs.argv(process.pid)
+        process.exe = procfs.link(f"/proc/{process.pid}/exe")
+        fields = procfs.status_fields(process.pid)
+        process.uid = int(fields["Uid"].split()[0]) if "Uid" in fields else 0
+
+    def _add_thread(self, tid: int, pid: int, creator: int | None, tls: int | None, now_ns: int) -> None:
+        thread = TracedThread(tid, pid, now_ns, creator, tls)
+        self.threads[tid] = thread
+        self.pid_of[tid] = pid
+        self.processes[pid].threads.add(tid)
+        self._store_thread(thread)
+
+    def execed(self, pid: int, old_tid: int, now_ns: int) -> list[int]:
+        """Begin a new image; return the threads that the exec has ended (old_tid became pid)."""
+        process = self.processes.get(pid)
+        if process is None:
+            self._add_process(pid, _parent_of(pid), now_ns, None)
+            self._add_thread(pid, pid, None, None, now_ns)
+            return []
+        ended = [tid for tid in process.threads if tid != pid]
+        for tid in ended:
+            thread = self.threads.pop(tid, None)
+            self.pid_of.pop(tid, None)
+            if thread is not None:
+                self._store_thread(thread, now_ns)
+        if pid not in self.threads:
+            self._add_thread(pid, pid, None, None, now_ns)
+        process.threads = {pid}
+        self._store_process(process, now_ns)
+        process.image += 1
+        process.start_ns = now_ns
+        self._look_up(process)
+        self._store_process(process)
+        return ended
+
+    def gone(self, tid: int, status: int | None, now_ns: int) -> bool:
+        """Take note that a thread has ended; return whether its process has with it.
+
+        Args:
+            tid: The thread.
+            status: Raw wait status; None if it is not known.
+            now_ns: When.
+        """
+        thread = self.threads.pop(tid, None)
+        if thread is None:
+            return False
+        self.pid_of.pop(tid, None)
+        self._store_thread(thread, now_ns)
+        process = self.processes.get(thread.pid)
+        if process is None:
+            return False
+        process.threads.discard(tid)
+        if process.threads:
+            return False
+        del self.processes[thread.pid]
+        self._store_process(process, now_ns, status)
+        return True
+
+    def _store_process(self, process: TracedProcess, end_ns: int | None = None, status: int | None = None) -> None:
+        code = signal_number = None
+        if status is not None:
+            signal_number = status & 0x7F or None
+            code = None if signal_number else status >> 8
+        argv = None if self._redact else json.dumps(process.argv)
+        name = "" if self._redact else script_name(process.argv)
+        self._sink(
+            "processes",
+            (
+                process.pid, process.image, process.ppid, name, argv, process.exe, process.uid, process.start_ns,
+                end_ns, code, signal_number,
+            ),
+        )  # fmt: skip
+
+    def _store_thread(self, thread: TracedThread, end_ns: int | None = None) -> None:
+        self._sink("threads", (thread.tid, thread.pid, None, thread.creator, thread.tls, thread.start_ns, end_ns))
+
+
+def _parent_of(pid: int) -> int:
+    stat = procfs.stat(pid)
+    return stat.ppid if stat is not None else 0
+
+
+def tgid_of(tid: int) -> int:
+    """Return the process of a thread; the thread itself if it is gone."""
+    return int(procfs.status_fields(tid).get("Tgid", tid))

@@ -1,0 +1,288 @@
+"""What goes on beside the loop: stacks of long waits, the hang watch, limits, and ending the program.
+
+A thread of its own, so that the loop is never held up. It uses no ptrace (that is the loop's alone):
+it reads /proc, runs py-spy, writes rows, and sends signals.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from qtrace.capture import ptrace_calls, pystacks
+from qtrace.capture.snapshot import architecture, take_snapshot_of
+from qtrace.model.kinds import STUCK, Certainty
+from qtrace.model.snapshot import Frame, Snapshot
+from qtrace.model.snapshot_json import dump_snapshot
+from qtrace.model.syscalls import by_number
+from qtrace.model.verdict import Verdict
+from qtrace.model.wants import needed_memory
+
+if TYPE_CHECKING:
+    from qtrace.capture.loop import Loop
+    from qtrace.capture.recorder import Judge, RecordOptions
+    from qtrace.tracefile.writer import TraceWriter
+
+LONG_WAIT_NS = 50_000_000
+_TICK_SECONDS = 0.05
+_STACK_SHARE = 0.05
+"""py-spy may use this share of the time that has passed, and a second on top: a program whose
+threads wake up ten times a second must not be paid for with a CPU."""
+_STACK_BURST_NS = 1_000_000_000
+_BUSY_STOPS_PER_SECOND = 2_000
+_SLOWEST_LOOK_NS = 30_000_000_000
+_GRACE_NS = 2_000_000_000
+"""Between the polite signal and SIGKILL."""
+
+
+class Watch(threading.Thread):
+    """The second thread of a recording."""
+
+    def __init__(
+        self,
+        writer: TraceWriter,
+        loop: Loop,
+        options: RecordOptions,
+        root: int,
+        judge: Judge,
+        on_verdict: Callable[[Verdict, bool], None],
+    ) -> None:
+        super().__init__(name="qtrace-watch", daemon=True)
+        self.ended_because = ""
+        self.verdict: Verdict | None = None
+        self.notes: list[str] = []
+        self._writer = writer
+        self._loop = loop
+        self._options = options
+        self._root = root
+        self._judge = judge
+        self._on_verdict = on_verdict
+        self._over = threading.Event()
+        self._interrupts: list[int] = []
+        self._start_ns = time.monotonic_ns()
+        self._names = by_number(architecture())
+        self._stack_taken: dict[int, int] = {}
+        self._stack_ids = 0
+        self._stack_spent_ns = 0
+        self._skipped_stacks = 0
+        self._last_stops = 0
+        self._next_look_ns = self._start_ns + min(options.hang_after_ns, 1_000_000_000)
+        self._look_every_ns = max(options.hang_after_ns // 3, 300_000_000)
+        self._told: set[str] = set()
+        self._kill_at_ns: int | None = None
+        self._memory = ptrace_calls.MemoryReader()
+        loop.hold_interrupts.set()
+
+    # --- from the loop's thread ------------------------------------------------------------------
+
+    def on_interrupt(self, number: int, frame: object) -> None:
+        """The tracer itself got SIGINT, SIGTERM or SIGHUP: a handler, in the loop's thread."""
+        self._interrupts.append(number)
+
+    def finish(self) -> None:
+        """Wait for the thread to end: no tracee is left."""
+        self._over.set()
+        if self.is_alive():
+            self.join()
+
+    # --- the thread ------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Look every 50 ms until the program is gone."""
+        while not self._over.wait(_TICK_SECONDS):
+            now = time.monotonic_ns()
+            if self._kill_at_ns is not None:
+                self._go_on_ending(now)
+                continue
+            if self._interrupts:
+                self._interrupted()
+                continue
+            self._stacks_of_long_waits(now)
+            limit = self._options.timeout_ns
+            if limit is not None and now - self._start_ns >= limit:
+                self._end_now("timeout", signal.SIGTERM)
+            elif now >= self._next_look_ns:
+                self._look(now)
+        if self._skipped_stacks:
+            self._writer.set_meta(stacks_skipped=self._skipped_stacks)
+
+    # --- stacks ----------------------------------------------------------------------------------
+
+    def _stacks_of_long_waits(self, now: int) -> None:
+        fresh: dict[int, dict[int, int]] = {}
+        calls = self._loop.open_calls.copy()
+        for tid, (start, call, _, _) in calls.items():
+            if now - start < LONG_WAIT_NS or self._stack_taken.get(tid) == start:
+                continue
+            pid = self._loop.tracees.pid_of.get(tid)
+            if pid is None:
+                continue
+            self._stack_taken[tid] = start
+            self._keep_memory(tid, start, call)
+            if self._is_python(pid):
+                fresh.setdefault(pid, {})[tid] = start
+        for gone in [tid for tid in self._stack_taken if tid not in self._loop.tracees.pid_of]:
+            del self._stack_taken[gone]
+        for pid, waits in fresh.items():
+            self._take_stacks(pid, waits)
+
+    def _is_python(self, pid: int) -> bool:
+        process = self._loop.tracees.processes.get(pid)
+        return process is not None and process.exe.rpartition("/")[2].startswith("python")
+
+    def _keep_memory(self, tid: int, start: int, call: list[int]) -> None:
+        row = self._names.get(call[0])
+        if row is None:
+            return
+        found = {}
+        for address, size in needed_memory(row.name, call[1:]):
+            raw = self._memory(tid, address, min(size, 4096)) if address else b""
+            if raw:
+                found[str(address)] = raw.hex()
+        if found:
+            self._writer.add_row("details", (tid, start, "memory", json.dumps(found)))
+
+    def _take_stacks(self, pid: int, waits: dict[int, int]) -> None:
+        now = time.monotonic_ns()
+        allowed = _STACK_BURST_NS + int((now - self._start_ns) * _STACK_SHARE)
+        if self._stack_spent_ns > allowed:
+            self._skipped_stacks += len(waits)
+            return
+        dump = pystacks.dump(pid, list(waits))
+        self._stack_spent_ns += time.monotonic_ns() - now
+        for tid, start in waits.items():
+            python = dump.threads.get(tid)
+            still = self._loop.open_calls.get(tid)
+            if python is not None and still is not None and still[0] == start:
+                self._store_stack(pid, tid, start, "long-wait", python.name, python.frames)
+
+    def _store_stack(
+        self, pid: int, tid: int, start: int | None, reason: str, name: str, frames: tuple[Frame, ...]
+    ) -> None:
+        self._stack_ids += 1
+        text = json.dumps([_plain_frame(frame, self._options.redact) for frame in frames])
+        now = time.monotonic_ns()
+        self._writer.add_row("stacks", (self._stack_ids, pid, tid, now, start, reason, name, text))
+
+    # --- hangs -----------------------------------------------------------------------------------
+
+    def _look(self, now: int) -> None:
+        stops, self._last_stops = self._loop.stops - self._last_stops, self._loop.stops
+        self._next_look_ns = now + self._look_every_ns
+        if stops > _BUSY_STOPS_PER_SECOND * self._look_every_ns / 1e9 or not self._may_hang(now):
+            return
+        snapshot = self._snapshot()
+        verdict = self._judge(snapshot)
+        if verdict.kind not in STUCK:
+            # An idle server is looked at ever less often.
+            self._look_every_ns = min(self._look_every_ns * 3 // 2, _SLOWEST_LOOK_NS)
+            return
+        self._look_every_ns = max(self._options.hang_after_ns // 3, 300_000_000)
+        if verdict.certainty is Certainty.PROVEN and self._holds_the_program(verdict, now):
+            if self._options.end_on_hang:
+                self._end("hang", snapshot, verdict, signal.SIGTERM)
+                return
+            self._tell(snapshot, verdict)
+        elif self._waited_long(now):
+            self._tell(snapshot, verdict)
+
+    def _tell(self, snapshot: Snapshot, verdict: Verdict) -> None:
+        if verdict.headline in self._told:
+            return
+        self._told.add(verdict.headline)
+        self._store_snapshot(snapshot, "look")
+        self._on_verdict(verdict, False)
+
+    def _may_hang(self, now: int) -> bool:
+        if self._root not in self._loop.tracees.threads:
+            return True
+        return self._root in self._loop.open_calls or self._root in self._loop.interrupted
+
+    def _waited_long(self, now: int) -> bool:
+        begun = self._loop.open_calls.get(self._root)
+        return begun is None or now - begun[0] >= self._options.hang_after_ns
+
+    def _holds_the_program(self, verdict: Verdict, now: int) -> bool:
+        """Whether it is the program itself that can never go on, and has stood long enough."""
+        calls = self._loop.open_calls.copy()
+        root_lives = self._root in self._loop.tracees.threads
+        if root_lives and self._root not in {int(tid) for tid in verdict.stuck_tids}:
+            return False
+        starts = [calls[int(wait.tid)][0] for wait in verdict.chain if int(wait.tid) in calls]
+        return bool(starts) and now - max(starts) >= self._options.hang_after_ns
+
+    def _snapshot(self) -> Snapshot:
+        loop = self._loop
+        calls = {tid: (call[0], call[1:]) for tid, (_, call, _, _) in loop.interrupted.copy().items()}
+        return take_snapshot_of(self._root, lambda: list(loop.tracees.processes), calls=calls)
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def _interrupted(self) -> None:
+        number = self._interrupts[0]
+        self._interrupts.clear()
+        snapshot = self._snapshot()
+        held = bool(self._loop.held)
+        self._loop.hold_interrupts.clear()
+        self._loop.call_soon(self._loop.release_held)
+        # A terminal sends Ctrl-C to everybody; a plain kill only to the tracer.
+        polite = 0 if held else number
+        self._end("interrupt", snapshot, self._judge(snapshot), polite)
+
+    def _end_now(self, why: str, polite: int) -> None:
+        snapshot = self._snapshot()
+        self._end(why, snapshot, self._judge(snapshot), polite)
+
+    def _end(self, why: str, snapshot: Snapshot, verdict: Verdict, polite: int) -> None:
+        now = time.monotonic_ns()
+        self.ended_because, self.verdict = why, verdict
+        self._store_snapshot(snapshot, why)
+        self._writer.add_row("lifecycle", (now, self._root, self._root, "end-begins", None, json.dumps({"why": why})))
+        self._writer.set_meta(end_begins_ns=snapshot.time_ns, end_reason=why)
+        self._writer.flush()
+        self._loop.hold_interrupts.clear()
+        self._loop.call_soon(self._loop.release_held)
+        self._on_verdict(verdict, True)
+        if polite == signal.SIGINT:
+            _send([self._root], polite)
+        elif polite:
+            _send(list(self._loop.tracees.processes), polite)
+        self._kill_at_ns = now + _GRACE_NS
+
+    def _go_on_ending(self, now: int) -> None:
+        assert self._kill_at_ns is not None
+        if self._interrupts or now >= self._kill_at_ns:
+            # A second Ctrl-C is meant.
+            self._interrupts.clear()
+            _send(list(self._loop.tracees.processes), signal.SIGKILL)
+
+    def _store_snapshot(self, snapshot: Snapshot, reason: str) -> None:
+        self._writer.add_row("snapshots", (snapshot.time_ns, reason, dump_snapshot(snapshot)))
+        for thread in snapshot.threads.values():
+            if thread.stack:
+                begun = self._loop.open_calls.get(int(thread.tid))
+                start = begun[0] if begun is not None else None
+                self._store_stack(int(thread.pid), int(thread.tid), start, "hang", thread.name, thread.stack)
+
+
+def _plain_frame(frame: Frame, redact: bool) -> dict[str, object]:
+    found = asdict(frame)
+    # Local variables can be anything; they only serve the snapshot's own analysis.
+    del found["variables"]
+    if redact:
+        found["source"] = ""
+    return found
+
+
+def _send(pids: list[int], number: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue

@@ -1,0 +1,143 @@
+"""`qtrace record`: run a program under the tracer; stop and say why, if it can never go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qtrace import pipeline
+from qtrace.cli.terminal import colour_of, width_of
+from qtrace.errors import EngineError, RecordingError, UsageError
+
+if TYPE_CHECKING:
+    from qtrace.capture.recorder import Recorded
+    from qtrace.model.verdict import Verdict
+
+CONTEXT_SETTINGS = {"allow_interspersed_args": False}
+ENDED_BY_QTRACE = 124
+VALUE_OPTIONS = frozenset({"--python", "-o", "--output", "--hang-after", "--on-hang", "--timeout", "--engine"})
+"""Options that take a value: what follows one is not the target. A test compares them."""
+
+
+class OnHang(StrEnum):
+    """What to do with a program that can never go on."""
+
+    STOP = "stop"
+    WAIT = "wait"
+
+
+def prepare(words: list[str]) -> list[str]:
+    """Return the arguments with ``--`` before the target: all that follows is the program's own."""
+    place = 0
+    while place < len(words):
+        word = words[place]
+        if word == "--":
+            return words
+        if word in ("-m", "-c") or not word.startswith("-") or word == "-":
+            return [*words[:place], "--", *words[place:]]
+        place += 2 if word in VALUE_OPTIONS else 1
+    return words
+
+
+def record(
+    target: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SCRIPT|-m MODULE|-c CODE|COMMAND [ARGS]...", help="What to run, and its arguments."),
+    ] = None,
+    python: Annotated[str, typer.Option(help="Interpreter for scripts; else the one that runs qtrace.")] = "",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The recording; else a new name from target and time.")
+    ] = None,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Overwrite an existing recording.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
+    hang_after: Annotated[float, typer.Option(metavar="SECONDS", help="Stand still so long to count as hung.")] = 3.0,
+    on_hang: Annotated[
+        OnHang, typer.Option(help="End a program that is proven to hang, or only say so.")
+    ] = OnHang.STOP,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End the program after so long.")] = None,
+    engine: Annotated[str, typer.Option(help="auto or ptrace.")] = "auto",
+    no_seccomp: Annotated[
+        bool,
+        typer.Option(
+            "--no-seccomp",
+            help="Stop at every call instead of filtering by seccomp: slower, but setuid programs keep their rights.",
+        ),
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Trace child processes too.")] = True,
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Keep command lines, folders and source lines out of the recording.")
+    ] = False,
+) -> None:
+    """Run a program under the tracer; stop and say why, if it can never go on.
+
+    Streams are the program's own; so is the exit status, and a program that dies of a signal ends
+    qtrace by it. Exit status 124: qtrace ended the program, because it hung or at --timeout.
+
+    A seccomp filter makes only the recorded calls stop. It needs no_new_privs, under which setuid
+    programs (sudo, ping) do not get their rights: record those with --no-seccomp. If the tracer is
+    killed, the program is killed with it: it cannot go on with the filter alone.
+    """
+    if engine not in ("auto", "ptrace"):
+        raise EngineError(f"there is no engine {engine}", "Choose --engine ptrace, or leave it out.")
+    if hang_after <= 0 or (timeout is not None and timeout <= 0):
+        raise UsageError("a time has to be above zero", "For example: --hang-after 3 --timeout 60")
+    result = pipeline.record(
+        target or [],
+        output,
+        python=python,
+        overwrite=force,
+        hang_after_s=hang_after,
+        end_on_hang=on_hang is OnHang.STOP,
+        timeout_s=timeout,
+        use_seccomp=not no_seccomp,
+        follow=follow,
+        redact=redact,
+        on_verdict=None if quiet else _tell,
+    )
+    if not quiet:
+        _say_end(result)
+    _leave(result)
+
+
+def _tell(verdict: Verdict, ends: bool) -> None:
+    words = pipeline.verdict_words(verdict, colour=colour_of(sys.stderr), width=width_of(sys.stderr))
+    print(f"\n{words}" if ends else f"\nqtrace: this looks like a hang, and goes on:\n{words}", file=sys.stderr)
+
+
+def _say_end(result: Recorded) -> None:
+    why = {
+        "hang": "ended the program: it can never go on",
+        "timeout": "ended the program at its time limit",
+        "interrupt": "was interrupted",
+    }.get(result.ended_because)
+    processes = "1 process" if result.processes == 1 else f"{result.processes:,} processes"
+    said = f"qtrace: {why}; recorded" if why else "qtrace: recorded"
+    print(f"{said} {result.calls:,} calls of {processes} in {result.path}", file=sys.stderr)
+    for note in result.notes:
+        print(f"qtrace: {note}", file=sys.stderr)
+    print(f"next: qtrace report {result.path}", file=sys.stderr)
+
+
+def _leave(result: Recorded) -> None:
+    if result.storing_failed:
+        raise RecordingError(
+            f"the recording {result.path} ends early: {result.storing_failed}",
+            "The program ran on to its end. Free some space and record again.",
+        )
+    if result.ended_because in ("hang", "timeout"):
+        raise typer.Exit(ENDED_BY_QTRACE)
+    status = result.status
+    if status is None:
+        raise typer.Exit(ENDED_BY_QTRACE if result.ended_because else 1)
+    if os.WIFSIGNALED(status):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pipeline.die_like(status)
+        raise typer.Exit(128 + signal.Signals(os.WTERMSIG(status)))
+    raise typer.Exit(os.WEXITSTATUS(status))
