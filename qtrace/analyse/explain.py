@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from qtrace.analyse.chain import Chain, follow, follow_live, part_of, start_of
-from qtrace.analyse.graph import Standing, WaitGraph, build
+from qtrace.analyse.graph import STEADY_NS, Standing, WaitGraph, build
 from qtrace.analyse.naming import Names, wait_of
 from qtrace.analyse.patterns import recognise, recognise_live
 from qtrace.analyse.patterns.case import Case, Finding
@@ -17,9 +17,6 @@ from qtrace.model.ids import Tgid, Tid
 from qtrace.model.kinds import WORST_FIRST, Certainty, PatternId, VerdictKind
 from qtrace.model.snapshot import Snapshot
 from qtrace.model.verdict import LiveThread, Verdict, Wait
-
-_STEADY_NS = 100_000_000
-"""A wait of a recording that has lasted this long counts as seen twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +163,7 @@ def _looked_twice(case: Case) -> bool:
         if thread.moved is not None:
             continue
         since = thread.since_ns
-        if since is None or snapshot.time_ns - since < _STEADY_NS:
+        if since is None or snapshot.time_ns - since < STEADY_NS:
             return False
     return True
 

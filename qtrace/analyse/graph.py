@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qtrace.analyse.activity import Doing
+from qtrace.analyse.activity import Doing, own_frame
 from qtrace.analyse.providers import (
     EXACT,
     IDLE,
@@ -48,6 +48,10 @@ _NOT_A_WAY_OUT = (
 _TICKING_NS = 2_000_000
 """A thread that only wakes every 5 ms to ask for the interpreter lock again uses some 20 us each
 time, 0.5 ms between two looks; one that gets it computes for 5 ms at once."""
+
+
+STEADY_NS = 100_000_000
+"""A wait of a recording that has lasted this long counts as seen twice."""
 
 
 class Standing(StrEnum):
@@ -145,14 +149,20 @@ _POLLS = frozenset(
 def _goes_round(node: Node) -> bool:
     # A call with a timeout that was entered anew between the two looks, on something that only
     # others can bring about. A wait for an event with a timeout is how schedulers sleep.
-    if node.standing is not Standing.TIMED or node.actor.thread.moved is not True:
-        return False
     actor = node.actor
+    if node.standing is not Standing.TIMED or not (actor.thread.moved or _in_a_loop(actor)):
+        return False
     if actor.does(Doing.EVENT, Doing.MP_EVENT) is not None:
         return False
     if node.kind is WaitKind.CONDITION:
         return actor.does(Doing.QUEUE_GET, Doing.QUEUE_PUT, Doing.FUTURE_RESULT) is not None
     return node.kind in _POLLS and bool(node.events)
+
+
+def _in_a_loop(actor: Actor) -> bool:
+    # A timeout longer than the time between the looks shows no movement; the text shows the loop.
+    frame = own_frame(actor.stack)
+    return frame is not None and any(head.startswith("while") for head in frame.around)
 
 
 def _node(scene: Scene, groups: Groups, actor: Actor) -> Node:
@@ -168,7 +178,7 @@ def _node(scene: Scene, groups: Groups, actor: Actor) -> Node:
     events += _signal_events(scene, groups, actor, events)
     kind = events[0].kind if len(events) == 1 or not thread.wants else _joint_kind(events)
     if kind is not WaitKind.GIL or _got_it(thread):
-        free = _goes_on(actor, events, kind)
+        free = _goes_on(scene, actor, events, kind)
         if free is not None:
             return free
     return _blocked(actor, events, kind)
@@ -199,7 +209,7 @@ def _free(
     return Node(actor, standing, why, kind, events, edges, ALWAYS, ALWAYS, untimed, in_call)
 
 
-def _goes_on(actor: Actor, events: tuple[Event, ...], kind: WaitKind) -> Node | None:
+def _goes_on(scene: Scene, actor: Actor, events: tuple[Event, ...], kind: WaitKind) -> Node | None:
     thread = actor.thread
     if not events:
         return _free(actor, Standing.EXTERNAL, "is in a call that qtrace does not know", kind)
@@ -219,7 +229,13 @@ def _goes_on(actor: Actor, events: tuple[Event, ...], kind: WaitKind) -> Node | 
         return _free(actor, Standing.TIMED, "has a timeout, which always comes", kind, events)
     if thread.moved:
         return _free(actor, Standing.RUNNING, "moved between the two looks", kind, events)
+    if thread.moved is None and not _steady(scene, thread):
+        return _free(actor, Standing.RUNNING, "has only just been seen to wait", kind, events)
     return None
+
+
+def _steady(scene: Scene, thread: Thread) -> bool:
+    return thread.since_ns is not None and scene.snapshot.time_ns - thread.since_ns >= STEADY_NS
 
 
 def _blocked(actor: Actor, events: tuple[Event, ...], kind: WaitKind) -> Node:
@@ -314,6 +330,8 @@ def _signal_events(scene: Scene, groups: Groups, actor: Actor, events: tuple[Eve
         actor.thread.call is not None and actor.thread.call.name.startswith(("epoll", "select", "pselect"))
     )
     waits_for_event = actor.does(Doing.EVENT, Doing.MP_EVENT) is not None and actor.does(Doing.POOL_RESULT) is None
+    # A loop of waits with a timeout looks at what a handler sets in between.
+    waits_for_event = waits_for_event or (actor.thread.timeout_ns is not None and own_frame(actor.stack) is not None)
     if not selects and not waits_for_event:
         return ()
     numbers = {number for number in range(1, 65) if caught >> (number - 1) & 1}

@@ -102,7 +102,7 @@ _BY_ARGUMENT: tuple[tuple[str, Helper], ...] = (
 """Helper processes by what their interpreter was told to run."""
 
 
-def helper_of(thread: Thread, process: Process | None) -> Helper | None:
+def helper_of(thread: Thread, process: Process | None, parent: Process | None = None) -> Helper | None:
     """Return the library's role of a thread, or None for a thread of the program.
 
     The outermost library loop counts: what runs inside of a worker is the worker's task. A child
@@ -121,9 +121,11 @@ def helper_of(thread: Thread, process: Process | None) -> Helper | None:
         if helper.role is Role.FORK_SERVER and _serves_one(thread):
             continue
         return helper
-    if not thread.stack and process is not None and thread.is_main:
-        return _helper_by_arguments(process)
-    return None
+    if thread.stack or process is None or not thread.is_main:
+        return None
+    if parent is not None and parent.argv == process.argv:
+        return None  # what a helper forked has the helper's arguments, and work of its own
+    return _helper_by_arguments(process)
 
 
 def _serves_one(thread: Thread) -> bool:

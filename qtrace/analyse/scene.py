@@ -136,7 +136,7 @@ def scene_of(snapshot: Snapshot) -> Scene:
             continue
         if thread.state in ("Z", "X"):
             continue
-        actor = _actor_of(thread, process)
+        actor = _actor_of(thread, process, snapshot.processes.get(process.ppid))
         actors[thread.tid] = actor
         by_process.setdefault(thread.pid, []).append(actor)
     children: dict[Tgid, list[Tgid]] = {}
@@ -157,10 +157,10 @@ def scene_of(snapshot: Snapshot) -> Scene:
     )
 
 
-def _actor_of(thread: Thread, process: Process) -> Actor:
+def _actor_of(thread: Thread, process: Process, parent: Process | None) -> Actor:
     stack = since_fork(thread.stack)
     own = thread if len(stack) == len(thread.stack) else replace(thread, stack=stack)
-    helper = helper_of(own, process)
+    helper = helper_of(own, process, parent)
     idle = helper is not None and is_idle(own, helper)
     return Actor(thread, process, stack, steps(stack), helper, idle)
 
