@@ -437,7 +437,8 @@ def _happenings(
             continue
         closes = name == "close"
         time = start if closes else start + spent
-        found.append((time, 0 if closes else 1, len(found), "call", (name, time, pid, tid, ret, tuple(args), head)))
+        # The recorder looks at a descriptor when a call on it begins: before a close takes effect.
+        found.append((time, 6 if closes else 1, len(found), "call", (name, time, pid, tid, ret, tuple(args), head)))
     for time, pid, tid, event, value, detail in lifecycle:
         if event == "clone" and value is not None:
             facts = mapping_of(detail)

@@ -10,7 +10,7 @@ import numpy as np
 
 from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, numbered
 from qtrace.decode.descriptors import Descriptors, calls_with_descriptor
-from qtrace.decode.json_text import list_of
+from qtrace.decode.json_text import list_of, mapping_of
 from qtrace.model.records import CallFlag
 
 FUTEX_CALLS = ("futex", "futex_wake", "futex_wait")
@@ -19,6 +19,7 @@ _F_SETLK, _F_SETLKW, _F_OFD_SETLK, _F_OFD_SETLKW = 6, 7, 37, 38
 _SLEEPS = ("nanosleep", "clock_nanosleep")
 _SIGNAL_WAITS = ("pause", "rt_sigsuspend", "rt_sigtimedwait")
 _P_PID = 1
+_ADDRESS = (1 << 48) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,57 @@ class Operands:
     """Object ids; the first are those of `Descriptors.objects`, with the same numbers."""
     mapping: Mapping[int, str]
     """What a futex word lies in, by object number, where the recorder looked."""
+
+
+class Words:
+    """Which object a futex word is, by process and address."""
+
+    def __init__(self, words: Iterable[tuple[Any, ...]], lifecycle: Iterable[tuple[Any, ...]]) -> None:
+        """Take rows of the recording's tables of these names.
+
+        A forked process has its parent's words: shared ones are the same object, private ones lie at
+        the same address in another address space. The recorder does not look at them again.
+        """
+        self._rows: dict[tuple[int, int], list[tuple[int, str, str]]] = {}
+        for time, pid, address, object_id, mapping in words:
+            self._rows.setdefault((pid, address & _ADDRESS), []).append((time, object_id, mapping or ""))
+        for rows in self._rows.values():
+            rows.sort()
+        self._forked_from: dict[int, tuple[int, int]] = {}
+        for time, pid, _, event, value, detail in lifecycle:
+            if event == "clone" and value is not None and not mapping_of(detail).get("thread"):
+                self._forked_from[value] = (pid, time)
+
+    def history(self, pid: int, address: int) -> list[tuple[int, str, str]]:
+        """Return (time, object id, mapping) in the order of time; never empty."""
+        found = self._rows.get((pid, address))
+        if found:
+            return found
+        private = f"futex:{pid}:{address:#x}"
+        seen = {pid}
+        above, before = self._forked_from.get(pid, (None, 0))
+        while above is not None and above not in seen:
+            seen.add(above)
+            known = [row for row in self._rows.get((above, address), ()) if row[0] <= before]
+            if known:
+                _, object_id, mapping = known[-1]
+                return [(0, object_id if object_id.startswith("shared:") else private, mapping)]
+            above, before = self._forked_from.get(above, (None, 0))
+        return [(0, private, "")]
+
+    def object_at(self, pid: int, address: int, time_ns: int) -> str:
+        """Return the object that a word is at a time."""
+        history = self.history(pid, address & _ADDRESS)
+        return next((row[1] for row in reversed(history) if row[0] <= time_ns), history[0][1])
+
+    def sharers(self) -> dict[str, set[int]]:
+        """Return the processes that were seen with each shared word."""
+        found: dict[str, set[int]] = {}
+        for (pid, _), rows in self._rows.items():
+            for _, object_id, _ in rows:
+                if object_id.startswith("shared:"):
+                    found.setdefault(object_id, set()).add(pid)
+        return found
 
 
 class _Names:
@@ -50,7 +102,7 @@ def operands(
     calls: CallArray,
     meta: Mapping[str, str],
     descriptors: Descriptors,
-    words: Iterable[tuple[Any, ...]],
+    words: Words,
     details: Iterable[tuple[Any, ...]] = (),
 ) -> Operands:
     """Return what each call was on.
@@ -59,8 +111,8 @@ def operands(
         calls: All calls in the order of entry.
         meta: The recording's facts.
         descriptors: The replay of the same calls.
-        words: Rows of the recording's table of that name.
-        details: Likewise; poll sets of one descriptor name what was polled.
+        words: Futex words that the recorder looked at.
+        details: Rows of the recording's table; poll sets of one descriptor name what was polled.
     """
     architecture = architecture_of(meta)
     number = np.full(len(calls), -1, dtype=np.int32)
@@ -136,29 +188,22 @@ def _futexes(
     which: BoolArray,
     number: np.ndarray[Any, Any],
     names: _Names,
-    words: Iterable[tuple[Any, ...]],
+    words: Words,
 ) -> Mapping[int, str]:
     at = np.flatnonzero(which)
     # User addresses have 47 bits, the highest pid 22: both fit where 17 bits are left for a pid's number.
     pids, pid_number = numbered(calls["pid"][at].astype(np.uint64))
     if len(pids) >= 1 << 16:
         raise OverflowError("more than 65,535 processes used futexes")
-    keys, place = numbered(pid_number.astype(np.uint64) << np.uint64(48) | calls["a0"][at] & np.uint64((1 << 48) - 1))
-    known: dict[tuple[int, int], list[tuple[int, str, str]]] = {}
-    for time, pid, address, object_id, mapping in words:
-        known.setdefault((pid, address & (1 << 48) - 1), []).append((time, object_id, mapping or ""))
+    keys, place = numbered(pid_number.astype(np.uint64) << np.uint64(48) | calls["a0"][at] & np.uint64(_ADDRESS))
     mappings: dict[int, str] = {}
     numbers = np.empty(len(keys), dtype=np.int64)
     changing: list[tuple[int, list[tuple[int, str, str]]]] = []
     for row, key in enumerate(keys.tolist()):
-        pid, address = int(pids[key >> 48]), key & (1 << 48) - 1
-        history = known.get((pid, address))
-        if history is None:
-            numbers[row] = names.number(f"futex:{pid}:{address:#x}")
-            continue
-        history.sort()
+        pid, address = int(pids[key >> 48]), key & _ADDRESS
+        history = words.history(pid, address)
         numbers[row] = names.number(history[0][1])
-        mappings.update((names.number(object_id), mapping) for _, object_id, mapping in history)
+        mappings.update((names.number(object_id), mapping) for _, object_id, mapping in history if mapping)
         if len({object_id for _, object_id, _ in history}) > 1:
             changing.append((row, history))
     number[at] = numbers[place]

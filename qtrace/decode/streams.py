@@ -30,6 +30,8 @@ _SIZED = ("write", "sendto")
 _MSG_PEEK = 2
 _NEVER = np.int64(1 << 62)
 _HEADER, _LONG_HEADER = 4, 12
+_PAGE = 4096
+_REPLAYED = 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -396,3 +398,41 @@ def number_map(values: Mapping[str, Any], objects: list[str]) -> dict[int, Any]:
     """Return the values by object number instead of object id."""
     places = {name: number for number, name in enumerate(objects)}
     return {places[name]: value for name, value in values.items() if name in places}
+
+
+def level_of_blocked(streams: Streams, stream: int, capacity: int | None) -> int:
+    """Return how much a pipe holds whose writer waits for room, by the kernel's rule for its pages.
+
+    A pipe is a ring of pages. A write first fills up the last page with what is left over after
+    whole pages, if that fits, and then takes a page for each 4096 bytes (fs/pipe.c, pipe_write): so a
+    4-byte header takes a page that a large body can share only with its odd bytes. The last
+    `_REPLAYED` writes are replayed. Where the waiting write itself has been read from, pages are
+    free in parts, and the level is that of a pipe it has just filled anew.
+    """
+    slots = max((capacity or _PAGE * 16) // _PAGE, 1)
+    writes = _rows(streams.writes, streams.writes.part(stream))
+    first = max(len(writes.bytes) - _REPLAYED, 0)
+    taken = max(streams.taken(stream) - int(writes.bytes[:first].sum()), 0)
+    pages: list[int] = []
+    done = ~writes.unfinished
+    for size in writes.bytes[first:][done[first:]].tolist():
+        _put_pages(pages, size, len(pages) + size // _PAGE + 2)
+    lying = sum(pages) - taken
+    while pages and taken >= pages[0]:
+        taken -= pages.pop(0)
+    if lying <= 0:
+        pages, taken = [], max(-lying, 0)  # what was taken beyond came from the write that waits
+    for size in writes.bytes[~done].tolist():
+        _put_pages(pages, size - taken if not pages else size, slots)
+        taken = 0 if lying <= 0 else taken
+    return max(sum(pages) - taken, 0)
+
+
+def _put_pages(pages: list[int], size: int, slots: int) -> None:
+    odd = size % _PAGE
+    if odd and pages and pages[-1] + odd <= _PAGE:
+        pages[-1] += odd
+        size -= odd
+    while size > 0 and len(pages) < slots:
+        pages.append(min(size, _PAGE))
+        size -= pages[-1]

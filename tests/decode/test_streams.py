@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtrace.decode.descriptors import Descriptors, replay
-from qtrace.decode.operands import Operands, operands
+from qtrace.decode.operands import Operands, Words, operands
 from qtrace.decode.streams import Messages, Streams, fill_of, messages_of, streams_of
 from qtrace.model.records import CALL_FIELDS, CallFlag
 from tests.tracefile.recordings import packed
@@ -65,7 +65,7 @@ class Pipe:
         """Return what the decoder makes of it."""
         records = np.frombuffer(b"".join(self.calls), dtype=np.dtype(CALL_FIELDS))
         descriptors = replay(records, META, [], self.sightings)
-        on = operands(records, META, descriptors, [])
+        on = operands(records, META, descriptors, Words([], []))
         return streams_of(records, META, descriptors, on), descriptors, on
 
     def messages(self) -> Messages:
@@ -209,7 +209,7 @@ def test_both_directions_of_a_socketpair_are_streams_of_their_readers() -> None:
     records = np.frombuffer(b"".join(calls), dtype=np.dtype(CALL_FIELDS))
     sightings = [(90, 100, fd, f"socket:[{fd - 2}]", f"socket:[{fd - 2}]", "rw", None) for fd in (3, 4)]
     descriptors = replay(records, META, [], sightings)
-    on = operands(records, META, descriptors, [])
+    on = operands(records, META, descriptors, Words([], []))
     found = messages_of(streams_of(records, META, descriptors, on))
     named = [(on.objects[stream], size) for stream, size in zip(found.stream, found.size, strict=True)]
     assert sorted(named) == [("socket:[1]", 2), ("socket:[2]", 5)]

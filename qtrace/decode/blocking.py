@@ -1,0 +1,87 @@
+"""Which calls waited, and how short a wait this recording can tell from the cost of tracing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, blocking, chosen
+from qtrace.model.records import CallFlag
+
+LEAST_FLOOR_NS, MOST_FLOOR_NS = 20_000, 1_000_000
+USUAL_FLOOR_NS = 100_000
+"""Where a recording has too few calls that cannot wait: several times what a stop at entry and exit
+costs under the ptrace engine (20 to 40 us)."""
+_ENOUGH_SAMPLES = 100
+_FLOOR_QUANTILE = 0.99
+
+_EAGAIN, _ETIMEDOUT = -11, -110
+_FUTEX_COMMAND, _CLOCK_OR_PRIVATE = 0x7F, 0x180
+_FUTEX_WAITS = (0, 6, 9, 11, 13)
+_FUTEX_WAKES = (1, 3, 4, 5, 7, 10, 12)
+_WNOHANG = 1
+_RESTARTS = (-4, -512, -513, -514, -516)
+"""EINTR, and the kernel's own ERESTART codes, which a tracer sees."""
+
+
+def futex_waits(calls: CallArray, meta: Mapping[str, str]) -> BoolArray:
+    """Return which calls are waits on a futex."""
+    return _futexes(calls, meta, _FUTEX_WAITS) | chosen(calls, architecture_of(meta), ["futex_wait", "futex_waitv"])
+
+
+def futex_wakes(calls: CallArray, meta: Mapping[str, str]) -> BoolArray:
+    """Return which calls wake, or hand over, waiters of a futex."""
+    return _futexes(calls, meta, _FUTEX_WAKES) | chosen(calls, architecture_of(meta), ["futex_wake"])
+
+
+def _futexes(calls: CallArray, meta: Mapping[str, str], commands: tuple[int, ...]) -> BoolArray:
+    wanted = np.zeros(128, dtype=bool)
+    wanted[list(commands)] = True
+    found: BoolArray = chosen(calls, architecture_of(meta), ["futex"])
+    found &= wanted[(calls["a1"] & np.uint64(_FUTEX_COMMAND)).astype(np.int64)]
+    return found
+
+
+def floor_of(calls: CallArray, meta: Mapping[str, str]) -> int:
+    """Return the shortest interval, in nanoseconds, that is called a wait.
+
+    It is measured on the recording itself: calls that cannot wait (closing, waking, futex waits that
+    found the word changed) take as long as entry, exit and the tracer's two stops do. 99 % of them
+    are shorter than the floor.
+    """
+    architecture = architecture_of(meta)
+    quick = chosen(calls, architecture, ["close", "dup", "dup2", "pipe2", "futex_wake", "tgkill"])
+    quick |= futex_wakes(calls, meta) | (futex_waits(calls, meta) & (calls["ret"] == _EAGAIN))
+    quick &= (calls["flags"] & int(CallFlag.UNFINISHED)) == 0
+    spent = calls["dur_ns"][quick]
+    if len(spent) < _ENOUGH_SAMPLES:
+        return USUAL_FLOOR_NS
+    return int(np.clip(np.quantile(spent, _FLOOR_QUANTILE), LEAST_FLOOR_NS, MOST_FLOOR_NS))
+
+
+def blocked(calls: CallArray, meta: Mapping[str, str], floor_ns: int) -> BoolArray:
+    """Return which calls waited.
+
+    A call that has not returned waits, if it can. A futex wait that was woken, timed out or was
+    interrupted waited, however short; one that found the word changed (EAGAIN) did not. Of others
+    only the time tells: they waited if they took the floor or longer.
+    """
+    architecture = architecture_of(meta)
+    can = blocking(calls, architecture)
+    unfinished = (calls["flags"] & int(CallFlag.UNFINISHED)) != 0
+    futexes = futex_waits(calls, meta)
+    every_futex = chosen(calls, architecture, ["futex", "futex_wait", "futex_waitv"])
+    slept = futexes & np.isin(calls["ret"], (0, _ETIMEDOUT, *_RESTARTS))
+    slow = can & ~every_futex & (calls["dur_ns"] >= floor_ns) & (calls["ret"] != _EAGAIN)
+    slow &= ~(chosen(calls, architecture, ["wait4"]) & ((calls["a2"] & np.uint64(_WNOHANG)) != 0))
+    waiting = unfinished & can & (futexes | ~every_futex) & ~chosen(calls, architecture, ["exit", "exit_group"])
+    found: BoolArray = slept | slow | waiting
+    return found
+
+
+def last_of(keys: IntArray, count: int) -> IntArray:
+    """Return the last place of each key, from 0 to `count` - 1; -1 where there is none."""
+    found = np.full(count, -1, dtype=np.int64)
+    found[keys] = np.arange(len(keys))
+    return found
