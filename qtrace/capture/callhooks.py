@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qtrace.capture import grab, procfs
+from qtrace.capture import grab, procfs, ptrace_calls
 from qtrace.capture.identity import identify_link
 from qtrace.capture.ptrace_calls import MemoryReader
 from qtrace.model.kinds import ObjectKind
@@ -62,8 +62,10 @@ class CallHooks:
             return {number: hook for number, hook in pairs if number is not None}
 
         reads = dict.fromkeys(("read", "readv", "pread64", "recvfrom", "recvmsg"), self._descriptor)
+        traced = {"clone": _traced_after_all} if machine is Architecture.X86_64 else {}
         self.entry: dict[int, EntryHook] = numbered(
-            reads
+            traced
+            | reads
             | dict.fromkeys(("accept", "accept4", "connect", "flock", "fcntl", "dup", "dup2", "dup3"), self._descriptor)
             | dict.fromkeys(("epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl"), self._descriptor)
             | dict.fromkeys(("write", "sendto", "pwrite64"), self._write)
@@ -76,8 +78,10 @@ class CallHooks:
                 "ppoll": self._poll_entry,
             }
         )
+        untraced = {"clone": _untraced_again} if machine is Architecture.X86_64 else {}
         self.exit: dict[int, ExitHook] = numbered(
-            dict.fromkeys(("read", "recvfrom", "pread64"), self._read)
+            untraced
+            | dict.fromkeys(("read", "recvfrom", "pread64"), self._read)
             | dict.fromkeys(("pipe", "pipe2"), lambda tid, pid, call, ret, now: self._made(tid, pid, call[1], ret, now))
             | {
                 "socketpair": lambda tid, pid, call, ret, now: self._made(tid, pid, call[4], ret, now),
@@ -235,6 +239,25 @@ class CallHooks:
 
     def _polled(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
         return _word(tid, call[1], 8) if call[2] == 1 else None
+
+
+_CLONE_UNTRACED = 0x800000
+
+
+def _traced_after_all(tid: int, pid: int, call: list[int], now: int) -> int | None:
+    """A child made with CLONE_UNTRACED inherits the filter, and without a tracer its calls fail.
+
+    So the flag is taken away for the length of the call (as strace does), on x86_64.
+    """
+    if call[1] & _CLONE_UNTRACED:
+        ptrace_calls.set_first_argument(tid, call[1] & ~_CLONE_UNTRACED)
+    return None
+
+
+def _untraced_again(tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
+    if call[1] & _CLONE_UNTRACED:
+        ptrace_calls.set_first_argument(tid, call[1])
+    return None
 
 
 def _word(tid: int, address: int, size: int) -> int | None:

@@ -26,6 +26,7 @@ GONE: Final = -errno.ESRCH
 CONT: Final = int(_classic.PTRACE_CONT)
 SYSCALL: Final = int(_classic.PTRACE_SYSCALL)
 DETACH: Final = int(_classic.PTRACE_DETACH)
+POKEUSER: Final = int(_classic.PTRACE_POKEUSER)
 GETSIGINFO: Final = 0x4202
 GETEVENTMSG: Final = 0x4201
 SEIZE: Final = 0x4206
@@ -90,6 +91,7 @@ class SignalInfo(ctypes.Structure):
     )
 
 
+_RDI_OFFSET = 14 * 8
 _info = SyscallInfo()
 _info_address = ctypes.addressof(_info)
 WORDS: Final = memoryview(_info).cast("B")[24:].cast("Q")
@@ -127,6 +129,11 @@ def stop_kind() -> int:
 def stop_architecture() -> int:
     """Return the AUDIT_ARCH of the last `syscall_words`: a 32-bit call on a 64-bit kernel differs."""
     return int(_info.arch)
+
+
+def set_first_argument(tid: int, value: int) -> None:
+    """Change the first argument of the call that an x86_64 tracee is about to make (sys/reg.h: RDI)."""
+    _ptrace(POKEUSER, tid, _RDI_OFFSET, value)
 
 
 def event_message(tid: int) -> int:

@@ -240,6 +240,7 @@ def die_like(status: int) -> None:
     """End this process by the signal that ended the program, without a core file of its own."""
     number = os.WTERMSIG(status)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    if number not in (signal.SIGKILL, signal.SIGSTOP):  # which nobody can handle or block
+        signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)
