@@ -275,6 +275,74 @@ def join_before_get(
     )
 
 
+def empty() -> ReportInput:
+    """Return a recording in which nothing was seen: no thread, no call, no wait."""
+    tables = {name: table(name, []) for name in ("processes", "threads", "waits", "objects", "messages", "fill")}
+    verdict = Verdict(VerdictKind.FINISHED, Certainty.UNKNOWN, "")
+    return ReportInput(name="empty", verdict=verdict, calls=calls_of([]), **tables)
+
+
+def lock_order() -> ReportInput:
+    """Return two threads of one process that each hold the lock that the other one wants, for the shortest circle."""
+    report = join_before_get("lock_order")
+    end = int(report.verdict.at_ns)
+    tids = (4100, 4103)
+    locks = [NamedObject("futex", ObjectId(f"futex:4100:0x{n}"), f"lock {'ab'[n]}") for n in (0, 1)]
+    chain = tuple(
+        Wait(
+            Tgid(4100),
+            Tid(tid),
+            "lock_order",
+            ("MainThread", "Thread-1 (worker)")[n],
+            Role.THREAD,
+            WaitKind.LOCK,
+            START + 90 * MS,
+            "futex",
+            "futex(0x7f, FUTEX_WAIT_BITSET, 0, NULL",
+            locks[n],
+            (Provider(Tgid(4100), Tid(tids[1 - n]), Certainty.LIKELY, "it took the lock last"),),
+        )
+        for n, tid in enumerate(tids)
+    )
+    waits = [
+        {
+            **_wait(tid, 4100, START + 90 * MS, end, "lock", locks[n].object_id, "futex", None),
+            "wait_id": n,
+            "unfinished": True,
+        }
+        for n, tid in enumerate(tids)
+    ]
+    threads = [
+        {"tid": tid, "pid": 4100, "name": chain[n].thread, "role": "thread", "start_ns": START + n * MS}
+        for n, tid in enumerate(tids)
+    ]
+    objects = [{"object_id": lock.object_id, "kind": "futex", "label": lock.label} for lock in locks]
+    verdict = replace(
+        report.verdict,
+        headline="the main thread and Thread-1 each wait for the lock that the other one holds",
+        pattern=PatternId.LOCK_ORDER,
+        certainty=Certainty.LIKELY,
+        assumptions=("who took a lock last still holds it",),
+        advice="Take the two locks in the same order everywhere.",
+        chain=chain,
+        waits=chain,
+        lines=(),
+        evidence={},
+        stuck_tids=frozenset(Tid(tid) for tid in tids),
+    )
+    return replace(
+        report,
+        verdict=verdict,
+        threads=table("threads", threads),
+        waits=table("waits", waits),
+        objects=table("objects", objects),
+        messages=table("messages", []),
+        fill=table("fill", []),
+        processes=report.processes.head(1),
+        stacks={},
+    )
+
+
 def _meta(argv: list[str], start: int, end: int) -> dict[str, str]:
     return {
         "qtrace": "0.1.0",

@@ -80,7 +80,12 @@ Q.isDark = () => {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 };
-Q.colour = (kind) => (Q.isDark() ? Q.view.kinds[kind].dark : Q.view.kinds[kind].light);
+// Asked thousands of times a picture: found out once a theme.
+let colours = null;
+Q.colour = (kind) => {
+  colours ||= Q.view.kinds.map((look) => (Q.isDark() ? look.dark : look.light));
+  return colours[kind];
+};
 // Black or white, whichever reads better on a colour (relative luminance of WCAG 2).
 Q.inkOn = (hex) => {
   const part = (at) => {
@@ -99,7 +104,7 @@ const HATCH = {
   bars: (c) => { c.moveTo(3, -1); c.lineTo(3, 9); },
 };
 let patterns = {};
-Q.forgetPatterns = () => { patterns = {}; };
+Q.forgetPatterns = () => { patterns = {}; colours = null; };
 Q.tile = (kind) => {
   const tile = document.createElement("canvas");
   tile.width = tile.height = 8;

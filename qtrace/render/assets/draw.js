@@ -2,36 +2,53 @@
 "use strict";
 Q.draw = (() => {
   const SINGLE = 1.5; // pixels from which a wait is drawn by itself
-  let cover = new Float32Array(0);
-  let touched = [];
+  let cover = [], base = new Float32Array(0), wide = 0;
+  const used = new Set();
 
+  const prepare = (width) => {
+    if (wide === width && cover.length) return;
+    wide = width;
+    cover = Q.view.kinds.map(() => new Float32Array(width));
+    base = new Float32Array(width);
+  };
+  // How much of each pixel's time was waited, by kind.
   const add = (kind, width, from, to, weight) => {
     const first = Math.max(Math.floor(from), 0);
     const last = Math.min(Math.floor(to), width - 1);
-    for (let px = first; px <= last; px++) {
-      const part = Math.max(Math.min(to, px + 1) - Math.max(from, px), 0.02) * weight;
-      const slot = px * Q.view.kinds.length + kind;
-      if (cover[slot] === 0) touched.push(slot);
-      cover[slot] += part;
-    }
+    const mine = cover[kind];
+    used.add(kind);
+    for (let px = first; px <= last; px++) mine[px] += Math.max(Math.min(to, px + 1) - Math.max(from, px), 0.02) * weight;
   };
-  // Short waits as columns: the height is the share of that pixel's time, split by kind.
-  const flush = (context, y, height, emptied) => {
-    const kinds = Q.view.kinds.length;
-    touched.sort((a, b) => a - b);
-    for (let i = 0; i < touched.length;) {
-      const px = Math.floor(touched[i] / kinds);
-      let top = y + height;
-      for (; i < touched.length && Math.floor(touched[i] / kinds) === px; i++) {
-        const size = Math.min(Math.max(cover[touched[i]] * height, 1.5), top - y);
-        context.fillStyle = Q.colour(touched[i] % kinds);
-        context.fillRect(px, top - size, 1, size);
-        top -= size;
-        cover[touched[i]] = 0;
+  // Short waits as columns, one kind on top of the other: a path for each kind, for one pixel's rectangle
+  // at a time would take a hundred milliseconds for a full screen.
+  const flush = (context, y, height, width) => {
+    if (!used.size) return;
+    base.fill(0);
+    for (const kind of [...used].sort((a, b) => a - b)) {
+      const mine = cover[kind];
+      context.fillStyle = Q.colour(kind);
+      context.beginPath();
+      for (let px = 0; px < width;) {
+        if (mine[px] === 0) { px++; continue; }
+        const from = px;
+        while (px < width && mine[px] !== 0) px++;
+        context.moveTo(from, y + height - base[from]);
+        for (let i = from; i < px; i++) {
+          const top = Math.min(base[i] + Math.max(mine[i] * height, 1.5), height);
+          context.lineTo(i, y + height - top);
+          context.lineTo(i + 1, y + height - top);
+          mine[i] = top;
+        }
+        for (let i = px - 1; i >= from; i--) {
+          context.lineTo(i + 1, y + height - base[i]);
+          context.lineTo(i, y + height - base[i]);
+          base[i] = mine[i];
+        }
       }
+      context.fill();
+      mine.fill(0);
     }
-    touched = [];
-    return emptied;
+    used.clear();
   };
 
   const label = (context, row, x0, x1, y, height) => {
@@ -56,7 +73,7 @@ Q.draw = (() => {
     const w = Q.waits.columns;
     const mine = Q.waits.lane(number);
     const life = Q.view.lanes[number];
-    if (cover.length < width * Q.view.kinds.length) cover = new Float32Array(Math.ceil(width) * Q.view.kinds.length);
+    prepare(Math.ceil(width));
     const lifeFrom = Math.max((life.start_ns - t0) * scale, 0);
     const lifeTo = Math.min((life.end_ns - t0) * scale, width);
     if (lifeTo > lifeFrom) {
@@ -75,7 +92,7 @@ Q.draw = (() => {
       else if (Q.waits.found(row)) add(w.kind[row], width, x0, x1, 1);
     }
     if (Q.state.shortest === 0 && !Q.waits.searching()) densityOf(mine, width, scale, t0);
-    flush(context, y, height);
+    flush(context, y, height, Math.ceil(width));
     context.globalAlpha = 0.14;
     for (const [at, x0, x1] of dimmed) bar(context, at, x0, x1, y, height, quiet);
     context.globalAlpha = 1;

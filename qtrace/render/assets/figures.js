@@ -5,6 +5,7 @@ Q.figures = (() => {
   let ready = false, every = false, roots = {};
 
   const mount = (root) => {
+    if (!Q.view.lanes.length) { root.append(Q.el("p", { class: "empty", text: "No thread was seen." })); return; }
     const part = (id, title, lead) => {
       roots[id] = Q.el("div", { class: "plot", id, role: "img", "aria-label": title });
       root.append(Q.el("h3", { text: title }), lead ? Q.el("p", { class: "dim", text: lead }) : "", roots[id]);
@@ -88,7 +89,7 @@ Q.figures = (() => {
     });
   };
   const draw = () => {
-    if (!ready) return;
+    if (!ready || !Q.view.lanes.length) return;
     byThread();
     critical();
   };

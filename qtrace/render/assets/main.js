@@ -1,11 +1,13 @@
 // From the packed data to the first picture; Plotly follows once that stands.
 "use strict";
-Q.unpack = async (id) => {
+Q.unpackBytes = async (id) => {
   const text = Q.id(id).textContent;
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).text();
+  Q.id(id).remove();
+  return new Response(stream).arrayBuffer();
 };
+Q.unpack = async (id) => new TextDecoder().decode(await Q.unpackBytes(id));
 Q.cannot = (why) => {
   const notice = Q.id("cannot");
   notice.textContent = `The verdict above is complete. The figures and tables cannot be shown: ${why}`;
@@ -21,7 +23,7 @@ Q.redraw = () => {
 Q.mount = () => {
   const { view } = Q;
   Q.stuckLanes = new Set(view.graph.nodes.filter((n) => n.stuck && n.tid !== null).map((n) => Q.laneOfKey(`t${n.tid}`)).filter((n) => n >= 0));
-  Q.id("folded").textContent = view.folded.waits ? `${view.folded.sentence}. Long and unfinished waits and those of the chain are exact; columns of colour stand for many short ones.` : `Every wait is drawn by itself: ${Q.number(Q.waits.columns.size)}.`;
+  Q.id("folded").textContent = view.folded.waits ? `${view.folded.sentence}. Long and unfinished waits and those of the chain are exact; columns of colour stand for many short ones.` : Q.waits.columns.size ? `Nothing is folded: each of ${Q.plural(Q.waits.columns.size, "wait")} is drawn by itself.` : "No thread waited in this recording.";
   const figure = Q.id("timeline-figure");
   Q.filters.mount(Q.id("filters"));
   const over = Q.el("div"), lanes = Q.el("div"), levels = Q.el("div", { class: "tracks" });
@@ -67,8 +69,7 @@ Q.start = async () => {
     return;
   }
   Q.view = JSON.parse(await Q.unpack("packed-view"));
-  Q.id("packed-view").remove();
-  Q.waits.unpack(Q.view);
+  Q.waits.unpack(Q.view, await Q.unpackBytes("packed-density"));
   Q.home = Q.homeMoment();
   Object.assign(Q.state, { t0: 0, t1: Q.view.span_ns, at: Q.home });
   Object.assign(Q.state, Q.address.read());
@@ -91,7 +92,6 @@ Q.start = async () => {
   await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
   const script = document.createElement("script");
   script.textContent = await Q.unpack("packed-plotly");
-  Q.id("packed-plotly").remove();
   document.head.append(script);
   Q.graph.begin();
   Q.figures.begin();

@@ -7,13 +7,13 @@ Q.waits = (() => {
   // the zoom, a lane is drawn from no more bins than it has pixels.
   const FEWEST = 512;
   const coarser = (fine, low, high) => {
-    let level = { width: fine.width, bin: fine.bin.subarray(low, high), share: Float32Array.from(fine.share.slice(low, high), (share) => share / 255) };
+    let level = { width: fine.width, bin: fine.bin.subarray(low, high), share: Float32Array.from(fine.share.subarray(low, high), (share) => share / 255) };
     const levels = [level];
     for (let bins = Q.view.density.bins; bins > FEWEST && level.bin.length > FEWEST; bins /= 2) {
-      const bin = new Float64Array(level.bin.length), share = new Float32Array(level.bin.length);
+      const bin = new Uint32Array(level.bin.length), share = new Float32Array(level.bin.length);
       let size = 0;
       for (let i = 0; i < level.bin.length; i++) {
-        const half = Math.floor(level.bin[i] / 2);
+        const half = level.bin[i] >> 1;
         if (size && bin[size - 1] === half) share[size - 1] += level.share[i] / 2;
         else { bin[size] = half; share[size++] = level.share[i] / 2; }
       }
@@ -23,7 +23,7 @@ Q.waits = (() => {
     return levels;
   };
 
-  const unpack = (view) => {
+  const unpack = (view, buffer) => {
     const columns = view.waits;
     w = { id: Q.sums(columns.id), lane: Q.sums(columns.lane), start: Q.sums(columns.start), dur: columns.dur, kind: columns.kind,
       object: columns.object, call: columns.call, text: columns.text, waker: columns.waker, stack: columns.stack };
@@ -37,13 +37,16 @@ Q.waits = (() => {
       if (lane.high === 0) lane.low = row;
       lane.high = row + 1;
     }
-    const folded = view.density;
-    density = { width: view.span_ns / folded.bins, lane: Q.sums(folded.lane), kind: Q.sums(folded.kind), bin: Q.sums(folded.bin), share: folded.share, count: folded.count };
-    for (let low = 0; low < density.bin.length;) {
-      let high = low + 1;
-      while (high < density.bin.length && density.lane[high] === density.lane[low] && density.kind[high] === density.kind[low]) high++;
-      lanes[density.lane[low]].density.push({ kind: density.kind[low], low, high, levels: coarser(density, low, high) });
-      low = high;
+    const { bins, series } = view.density;
+    const size = series.reduce((sum, [, , count]) => sum + count, 0);
+    const step = new Uint16Array(buffer, size * 4, size);
+    density = { width: view.span_ns / bins, bin: new Uint32Array(size), count: new Uint32Array(buffer, 0, size), share: new Uint8Array(buffer, size * 6, size) };
+    let low = 0;
+    for (const [lane, kind, marks] of series) {
+      let bin = 0;
+      for (let i = low; i < low + marks; i++) density.bin[i] = bin += step[i];
+      lanes[lane].density.push({ kind, low, high: low + marks, levels: coarser(density, low, low + marks) });
+      low += marks;
     }
     matches = null;
     Object.assign(api, { columns: w, density });

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 MISSING = -1
 """Stands for NA inside the page's own arrays, never in a public table."""
@@ -32,8 +33,15 @@ def codes(column: pd.Series[Any], order: list[str] | None = None) -> tuple[IntAr
         column: Words, as text or as a category.
         order: The list to use; words outside of it are `MISSING`.
     """
-    factorised = pd.Categorical(column, categories=order) if order is not None else pd.Categorical(column)
-    return np.asarray(factorised.codes, dtype=np.int64), [str(word) for word in factorised.categories]
+    places, distinct = pd.factorize(column)
+    found = np.asarray(places, dtype=np.int64)
+    names = [str(word) for word in distinct]
+    if order is None:
+        return found, names
+    known = {word: place for place, word in enumerate(order)}
+    # One place more than there are names, for NA, which factorize numbers -1.
+    moved = np.array([*(known.get(word, MISSING) for word in names), MISSING], dtype=np.int64)
+    return moved[found], order
 
 
 def deltas(values: IntArray) -> list[int]:

@@ -25,6 +25,7 @@ _FUTEX_OPS: Mapping[int, str] = {
     12: "FUTEX_CMP_REQUEUE_PI",
     13: "FUTEX_LOCK_PI2",
 }
+_FUTEX_ARGUMENTS = 6
 _FUTEX_PRIVATE, _FUTEX_REALTIME = 128, 256
 _CLOCKS: Mapping[int, str] = {0: "CLOCK_REALTIME", 1: "CLOCK_MONOTONIC", 7: "CLOCK_BOOTTIME"}
 _WAIT_OPTIONS: Mapping[int, str] = {1: "WNOHANG", 2: "WUNTRACED", 4: "WEXITED", 8: "WCONTINUED", 0x1000000: "WNOWAIT"}
@@ -109,7 +110,10 @@ def _arguments(name: str, args: tuple[int, ...]) -> tuple[str, ...]:
         kinds = kinds[:3]  # a wake has neither timeout nor second word
     if name == "futex" and len(args) > 1 and args[1] & 127 == 0:
         kinds = kinds[:4]
-    return tuple(_ARGUMENT.get(kind, _pointer)(value) for kind, value in zip(kinds, args, strict=False))
+    shown = [_ARGUMENT.get(kind, _pointer)(value) for kind, value in zip(kinds, args, strict=False)]
+    if name == "futex" and len(shown) == _FUTEX_ARGUMENTS and args[-1] & 0xFFFFFFFF == 0xFFFFFFFF:
+        shown[-1] = "FUTEX_BITSET_MATCH_ANY"
+    return tuple(shown)
 
 
 def call_text(name: str, args: tuple[int, ...], result: int | None) -> str:

@@ -15,16 +15,18 @@ import numpy as np
 import pandas as pd
 
 from qtrace.model.kinds import WaitKind
-from qtrace.render.page.arrays import IntArray, codes, ints
+from qtrace.render.page.arrays import Floats, IntArray, codes, ints
 
 KINDS: list[str] = [str(kind) for kind in WaitKind]
 """Place in this list is the kind's number in the page."""
 EXACT_MARKS = 20_000
 """So many waits at most are drawn one by one: the browser draws them in 10 ms."""
-BINS = 1 << 14
-"""Bins over the recording at the finest level: ten screens wide."""
-DENSITY_MARKS = 600_000
+BINS = 1 << 16
+"""Bins over the recording at the finest level: forty screens wide, and what a uint16 can number."""
+DENSITY_MARKS = 1_500_000
 """So many filled bins at most: some 4 MB of the page. More halve the number of bins."""
+MOST_CELLS = 48_000_000
+"""Series times bins at most: two arrays of so many floats are 770 MB."""
 FEWEST_BINS = 1 << 11
 """One screen wide."""
 WAITS_A_MARK = 4
@@ -102,34 +104,69 @@ def density_of(rows: pd.DataFrame, start_ns: int, end_ns: int, bins: int = BINS)
 
     A wait that reaches over several bins counts in each for its part; no time is lost or doubled
     but for rounding to a `FULL`-th of a bin, upward, so that a wait never becomes invisible.
+
+    Args:
+        rows: As `with_lanes` gives them.
+        start_ns: Begin of the picture.
+        end_ns: End of it.
+        bins: A power of two; fewer are used where there would be too many marks.
     """
-    width = max((end_ns - start_ns) / bins, 1e-9)
-    begin = np.clip((rows["start_ns"].to_numpy() - start_ns) / width, 0, bins)
-    end = np.clip((rows["end_ns"].to_numpy() - start_ns) / width, 0, bins)
-    first = np.minimum(begin.astype(np.int64), bins - 1)
-    spans = np.maximum(np.ceil(end).astype(np.int64) - first, 1)
-    row = np.repeat(np.arange(len(rows)), spans)
-    offset = np.arange(len(row)) - np.repeat(np.cumsum(spans) - spans, spans)
-    place = first[row] + offset
-    part = np.clip(np.minimum(end[row], place + 1) - np.maximum(begin[row], place), 0, 1)
-    series = rows["lane"].to_numpy()[row] * len(KINDS) + rows["kind_number"].to_numpy()[row]
-    key, slot = np.unique(series * bins + place, return_inverse=True)
-    share = np.bincount(slot, weights=part, minlength=len(key))
-    count = np.bincount(slot, weights=offset == 0, minlength=len(key)).astype(np.int64)
+    number, series = _series(rows)
+    while len(series) * bins > MOST_CELLS and bins > FEWEST_BINS:
+        bins //= 2
+    share, count = _spread_over_bins(rows, number, len(series), bins, (end_ns - start_ns) / bins, start_ns)
     # A bin that holds one wait or two shows nothing that a coarser one would not.
-    if len(key) > min(DENSITY_MARKS, len(rows) // WAITS_A_MARK) and bins > FEWEST_BINS:
-        return density_of(rows, start_ns, end_ns, bins // 2)
+    most = min(DENSITY_MARKS, len(rows) // WAITS_A_MARK)
+    while np.count_nonzero(share) > most and bins > FEWEST_BINS:
+        bins //= 2
+        share = share.reshape(-1, 2).mean(axis=1)
+        count = count.reshape(-1, 2).sum(axis=1)
+    cell = np.flatnonzero(share)
     return Density(
         bins=bins,
-        lane=key // (bins * len(KINDS)),
-        kind=key // bins % len(KINDS),
-        bin=key % bins,
-        share=np.clip(np.ceil(share * FULL), 1, FULL).astype(np.int64),
-        count=count,
+        lane=series[cell // bins] // len(KINDS),
+        kind=series[cell // bins] % len(KINDS),
+        bin=cell % bins,
+        share=np.clip(np.ceil(share[cell] * FULL), 1, FULL).astype(np.int64),
+        count=count[cell].astype(np.int64),
     )
 
 
-def time_by_kind(rows: pd.DataFrame, lanes: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _series(rows: pd.DataFrame) -> tuple[IntArray, IntArray]:
+    # Each wait's series and which those are: the pairs of lane and kind that occur, in order.
+    key = rows["lane"].to_numpy() * len(KINDS) + rows["kind_number"].to_numpy()
+    present = np.flatnonzero(np.bincount(key))
+    place = np.zeros(present[-1] + 1 if len(present) else 1, dtype=np.int64)
+    place[present] = np.arange(len(present))
+    return place[key], present.astype(np.int64)
+
+
+def _spread_over_bins(
+    rows: pd.DataFrame, number: IntArray, series: int, bins: int, width_ns: float, start_ns: int
+) -> tuple[Floats, Floats]:
+    # A cell for each series and bin: counting into cells needs no sorting, which for ten million
+    # waits would take longer than all the rest of the page.
+    width = max(width_ns, 1e-9)
+    begin = np.clip((rows["start_ns"].to_numpy() - start_ns) / width, 0, bins)
+    end = np.clip((rows["end_ns"].to_numpy() - start_ns) / width, 0, bins)
+    first = np.minimum(begin.astype(np.int64), bins - 1)
+    last = np.clip(np.ceil(end).astype(np.int64) - 1, first, bins - 1)
+    cells = series * bins
+    count = np.bincount(number * bins + first, minlength=cells).astype(np.float64)
+    within = first == last
+    # A wait of no length still shows.
+    part = np.maximum(end - begin, 1 / FULL / 2)
+    share = np.bincount((number * bins + first)[within], weights=part[within], minlength=cells).astype(np.float64)
+    over = np.flatnonzero(~within)
+    spans = last[over] - first[over] + 1
+    row = np.repeat(over, spans)
+    place = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(spans) - spans, spans)
+    piece = np.minimum(end[row], place + 1) - np.maximum(begin[row], place)
+    share += np.bincount(number[row] * bins + place, weights=np.maximum(piece, 0), minlength=cells)
+    return share, count
+
+
+def time_by_kind(rows: pd.DataFrame, lanes: int) -> Floats:
     """Return nanoseconds waited, a row a lane and a column a kind."""
     duration = (rows["end_ns"].to_numpy() - rows["start_ns"].to_numpy()).astype(np.float64)
     key = rows["lane"].to_numpy() * len(KINDS) + rows["kind_number"].to_numpy()

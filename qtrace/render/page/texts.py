@@ -23,13 +23,15 @@ class CallTexts:
         self._rows = calls_at(calls, ints(waits["tid"]), ints(waits["start_ns"])).tolist()
 
     def texts(self) -> list[str]:
-        """Return a text for each wait; ``name(`` where the call itself was not kept."""
+        """Return a text for each wait; ``name(...)`` where the call itself was not kept."""
         return [self._text(row, name) for row, name in zip(self._rows, self._names, strict=True)]
 
     def _text(self, row: int, name: str) -> str:
-        if row < 0:
-            return f"{name}("
+        found = call_name(int(self._calls[row]["nr"]), self._architecture) if row >= 0 else ""
+        # The kernel goes on with an interrupted call under another name.
+        if row < 0 or (found != name and found != "restart_syscall"):
+            return f"{name}(...)"
         call = self._calls[row]
         args = tuple(int(call[argument]) for argument in ARGUMENTS)
         unfinished = bool(call["flags"] & CallFlag.UNFINISHED)
-        return call_text(call_name(int(call["nr"]), self._architecture), args, None if unfinished else int(call["ret"]))
+        return call_text(found, args, None if unfinished else int(call["ret"]))

@@ -189,7 +189,9 @@ def headline_html(verdict: Verdict, finished: Callable[[], str]) -> str:
     badges = [_tag("span", f"badge {mood}", _LABELS[verdict.kind]), _tag("span", "badge plain", str(verdict.certainty))]
     if verdict.pattern:
         badges.append(_tag("span", "badge plain mono", str(verdict.pattern)))
-    text = f"{verdict.headline} " if verdict.headline else ""
+    text = verdict.headline or _LABELS[verdict.kind]
     extra = finished() if verdict.kind is VerdictKind.FINISHED else ""
     more = _tag("p", "where-time", extra) if extra else ""
-    return f'<div class="badges">{"".join(badges)}</div><h1 id="headline">{_whole_names(escape(text.strip()))}</h1>{more}'
+    return (
+        f'<div class="badges">{"".join(badges)}</div><h1 id="headline">{_whole_names(escape(text.strip()))}</h1>{more}'
+    )

@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from qtrace.model.kinds import WaitKind
 from qtrace.model.syscalls import Architecture
+from qtrace.model.verdict import Verdict
 from qtrace.render.page import graph, lanes, marks, pipes, quality
-from qtrace.render.page.arrays import MISSING, IntArray, Words, codes, deltas, ints, words
+from qtrace.render.page.arrays import MISSING, Words, codes, deltas, ints, words
 from qtrace.render.page.calls import call_rows
 from qtrace.render.page.texts import CallTexts
 from qtrace.render.palette import LOOKS
@@ -30,6 +32,8 @@ class View:
     """The page's data, and the few facts that its static part needs."""
 
     plain: Plain
+    density: bytes
+    """Columns of the folded waits: count (uint32), bin (uint16, as steps within a series), share (uint8)."""
     finished: str
     """Where the time went, for a program that ended by itself."""
     summary: str
@@ -132,13 +136,23 @@ def _waits_plain(stage: _Stage, object_ids: list[str]) -> Plain:
         "kind": ints(rows["kind_number"]).tolist(),
         "object": place.tolist(),
         "call": names_of_calls.tolist(),
-        "text": [texts.number(text) for text in describe.texts()],
+        "text": [texts.number(text) for text in _with_verdicts(describe.texts(), rows, stage.report.verdict)],
         "waker": [stage.lane_of_tid.get(int(tid), MISSING) for tid in waker],
         "stack": [stack_places.get(int(number), MISSING) for number in stack],
         "unfinished": np.flatnonzero(rows["unfinished"].to_numpy(dtype=bool)).tolist(),
         "calls": call_names,
         "texts": texts.texts,
     }
+
+
+def _with_verdicts(texts: list[str], rows: pd.DataFrame, verdict: Verdict) -> list[str]:
+    # For the waits that the verdict speaks of it has the better text: what pointers pointed to is in it.
+    known = {int(wait.tid): wait.call_text for wait in (*verdict.waits, *verdict.chain) if wait.call_text}
+    columns = zip(texts, ints(rows["tid"]).tolist(), rows["unfinished"].tolist(), words(rows["name"]), strict=True)
+    return [
+        f"{known[tid].rstrip()} <unfinished ...>" if open_ and known.get(tid, "").startswith(f"{name}(") else text
+        for text, tid, open_, name in columns
+    ]
 
 
 def _architecture(meta: Mapping[str, str]) -> Architecture:
@@ -148,15 +162,18 @@ def _architecture(meta: Mapping[str, str]) -> Architecture:
         return Architecture.X86_64
 
 
-def _density_plain(density: marks.Density) -> Plain:
-    columns: dict[str, IntArray] = {"lane": density.lane, "kind": density.kind}
-    plain: Plain = {name: deltas(column) for name, column in columns.items()}
-    return plain | {
-        "bins": density.bins,
-        "bin": deltas(density.bin),
-        "share": density.share.tolist(),
-        "count": density.count.tolist(),
-    }
+def _density_plain(density: marks.Density) -> tuple[Plain, bytes]:
+    # There may be a million marks: as numbers of JSON they would take the browser seconds. The columns
+    # are little-endian arrays one after the other, the widest first, so that each lies aligned.
+    series = density.lane * len(marks.KINDS) + density.kind
+    distinct, first, sizes = np.unique(series, return_index=True, return_counts=True)
+    step = np.diff(density.bin, prepend=0)
+    step[first] = density.bin[first]
+    columns = (
+        density.count.astype("<u4").tobytes() + step.astype("<u2").tobytes() + density.share.astype("u1").tobytes()
+    )
+    rows = zip(distinct // len(marks.KINDS), distinct % len(marks.KINDS), sizes, strict=True)
+    return {"bins": density.bins, "series": [[int(value) for value in row] for row in rows]}, columns
 
 
 def _stacks_plain(report: ReportInput) -> tuple[list[list[int]], list[list[Any]]]:
@@ -258,6 +275,7 @@ def page_view(report: ReportInput) -> View:
     ids = {name: number for number, name in enumerate(object_ids)}
     names = {row.pid: row.name for row in stage.processes}
     stacks, frames = _stacks_plain(report)
+    density, density_bytes = _density_plain(stage.marks.density)
     folded = fold_sentence(stage.marks, len(report.calls))
     verdict = report.verdict
     plain: Plain = {
@@ -270,7 +288,7 @@ def page_view(report: ReportInput) -> View:
         "lanes": _lanes_plain(stage),
         "objects": objects,
         "waits": _waits_plain(stage, object_ids),
-        "density": _density_plain(stage.marks.density),
+        "density": density,
         "folded": {"calls": len(report.calls), "waits": stage.marks.folded, "sentence": folded},
         "stacks": stacks,
         "frames": frames,
@@ -284,7 +302,7 @@ def page_view(report: ReportInput) -> View:
         "graph": asdict(graph.wait_graph(verdict, names)),
         "quality": quality.quality_rows(report, stage.span_ns, folded),
     }
-    return View(plain, _finished_sentence(stage), _summary(stage))
+    return View(plain, density_bytes, _finished_sentence(stage), _summary(stage))
 
 
 def _summary(stage: _Stage) -> str:

@@ -1,0 +1,197 @@
+"""The page as text: what it contains, how large it is, what is folded, and that nothing gets out of its quotes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qtrace.model.kinds import VerdictKind, WaitKind
+from qtrace.render.page import calltext, marks, pipes
+from qtrace.render.page.view import fold_sentence, page_view
+from qtrace.render.palette import LOOKS
+from qtrace.render.report import render_report
+from tests.render import inputs
+
+MB = 1_000_000
+ALL = (inputs.join_before_get, inputs.hostile, inputs.finished, inputs.pool, inputs.lock_order, inputs.empty)
+
+
+def _packed(page: str, block: str) -> bytes:
+    found = re.search(rf'<script type="text/plain" id="packed-{block}">([A-Za-z0-9+/=]*)</script>', page)
+    assert found
+    return zlib.decompress(base64.b64decode(found.group(1)))
+
+
+def _view(page: str) -> dict[str, Any]:
+    view: dict[str, Any] = json.loads(_packed(page, "view"))
+    return view
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize("made", ALL, ids=lambda made: made.__name__)
+def test_a_small_recording_is_a_page_of_at_most_3_mb_without_an_address(made: Any) -> None:
+    """One file that needs no other: no tag of it names anything outside of it."""
+    page = render_report(made())
+    assert len(page.encode()) <= 3 * MB
+    tags = _Tags()
+    tags.feed(page)
+    for tag, attributes in tags.tags:
+        for name in ("src", "href", "action", "data", "poster"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), (tag, value)
+
+
+def test_names_from_the_program_never_become_markup() -> None:
+    """A thread, a path or an object whose name holds a script leaves the page's tags as they were."""
+    plain, hostile = _Tags(), _Tags()
+    plain.feed(render_report(inputs.join_before_get()))
+    page = render_report(inputs.hostile())
+    hostile.feed(page)
+    assert "<img" not in page
+    count = [tag for tag, _ in hostile.tags].count
+    assert [count(name) for name in ("script", "img", "iframe", "object")] == [
+        [tag for tag, _ in plain.tags].count(name) for name in ("script", "img", "iframe", "object")
+    ]
+    assert _view(page)["lanes"][0]["name"] == inputs.HOSTILE
+
+
+def test_the_verdict_stands_in_the_page_before_any_script() -> None:
+    """Headline, chain, closing of the circle, advice and lines need no script to be read."""
+    page = render_report(inputs.join_before_get())
+    static = page[: page.index("<script")]
+    for text in ("cannot exit before", "QueueFeederThread", "61,500 of 65,536 bytes", "the circle is closed"):
+        assert text in static
+    assert "get() before join()" in static
+    assert "join_before_get.py:22" in static
+    assert static.count('class="card"') == 3
+
+
+def test_every_kind_of_wait_has_a_look_of_its_own() -> None:
+    """No two kinds share both hue and hatch, in either theme."""
+    assert set(LOOKS) == set(WaitKind)
+    assert len({(look.light, look.hatch) for look in LOOKS.values()}) == len(LOOKS)
+    assert len({(look.dark, look.hatch) for look in LOOKS.values()}) == len(LOOKS)
+
+
+def test_a_million_calls_are_folded_and_none_is_lost() -> None:
+    """Every wait is either drawn by itself or counted in a bin, and the waited time is the same."""
+    report = inputs.finished(1_000_000, workers=12)
+    page = render_report(report)
+    assert len(page.encode()) <= 15 * MB
+    view = _view(page)
+    exact = len(view["waits"]["id"])
+    size = sum(marks_of for _, _, marks_of in view["density"]["series"])
+    counts = np.frombuffer(_packed(page, "density"), "<u4", size)
+    assert exact + int(counts.sum()) == len(report.waits)
+    assert exact + size < len(report.waits) / 2
+    assert view["folded"]["sentence"] == f"{len(report.calls):,} calls folded into {exact + size:,} marks"
+    total = float((report.waits["end_ns"] - report.waits["start_ns"]).sum())
+    assert sum(map(sum, view["time_by_kind"])) == pytest.approx(total, rel=1e-6)
+
+
+def test_density_adds_up_to_the_time_waited() -> None:
+    """Bins hold the waits' own time: a wait over several bins is parted, short ones are added up."""
+    generator = np.random.default_rng(3)
+    start = np.sort(generator.integers(0, 900_000, 5_000))
+    rows = pd.DataFrame(
+        {
+            "start_ns": start,
+            "end_ns": start + generator.integers(1, 60, 5_000),
+            "lane": generator.integers(0, 3, 5_000),
+            "kind_number": generator.integers(0, 4, 5_000),
+        }
+    )
+    density = marks.density_of(rows, 0, 1_000_000, bins=marks.FEWEST_BINS)
+    width = 1_000_000 / density.bins
+    waited = float((rows["end_ns"] - rows["start_ns"]).sum())
+    # Rounding upward adds at most one step of the share to each mark.
+    assert waited * 0.99 <= density.share.sum() / marks.FULL * width <= waited + len(density.share) * width / marks.FULL
+    assert density.count.sum() == len(rows)
+    assert density.share.max() <= marks.FULL
+
+
+def test_unfinished_waits_and_those_of_the_chain_are_never_folded() -> None:
+    """However short they are: what the verdict speaks of is exact."""
+    report = inputs.finished(100_000)
+    waits = report.waits.copy()
+    waits.loc[[11, 5_000], "end_ns"] = waits.loc[[11, 5_000], "start_ns"] + 1
+    waits.loc[11, "unfinished"] = True
+    rows = marks.with_lanes(waits, {int(tid): place for place, tid in enumerate(waits["tid"].unique())})
+    chosen = marks.choose(rows, frozenset({5_000}), inputs.START, int(report.verdict.at_ns), limit=1_000)
+    assert {11, 5_000} <= set(chosen.exact["wait_id"])
+    assert len(chosen.exact) <= 1_002
+    assert chosen.folded == len(rows) - len(chosen.exact)
+
+
+def test_the_fold_sentence_counts_what_is_drawn() -> None:
+    """Nothing folded is said as such."""
+    small = page_view(inputs.join_before_get()).plain["folded"]
+    assert small == {"calls": 8, "waits": 0, "sentence": "nothing: every one of 6 waits is drawn"}
+    stage = marks.Marks(pd.DataFrame({"a": range(120)}), marks.density_of(_two_waits(), 0, 1_000_000), 9_800_000)
+    assert fold_sentence(stage, 9_800_000) == "9.8 M calls folded into 122 marks"
+
+
+def _two_waits() -> pd.DataFrame:
+    return pd.DataFrame({"start_ns": [1, 700_001], "end_ns": [2, 700_002], "lane": [0, 0], "kind_number": [1, 1]})
+
+
+def test_a_finished_program_says_where_its_time_went() -> None:
+    """It has a headline of its own and no chain."""
+    report = inputs.finished(2_000)
+    assert report.verdict.kind is VerdictKind.FINISHED
+    page = render_report(report)
+    assert "was spent running" in page[: page.index("<script")]
+    assert '<ol class="chain' not in page
+
+
+def test_thinning_keeps_every_peak() -> None:
+    """A level that jumped for a moment is still there when the curve has a hundredth of its corners."""
+    level = np.zeros(100_000, dtype=np.int64)
+    level[[777, 50_000, 99_990]] = [65_536, 4_096, 12_345]
+    kept = pipes.thin(np.arange(100_000, dtype=np.int64), level, 1_000)
+    assert len(kept) <= 1_100
+    assert {777, 50_000, 99_990} <= set(kept.tolist())
+
+
+CALLS = [
+    ("read", (3, 0x7F00, 4), 4, "read(3, 0x7f00, 4) = 4"),
+    ("read", (3, 0x7F00, 4), None, "read(3,  <unfinished ...>"),
+    ("wait4", (30644, 0x7FFD, 1, 0), None, "wait4(30644,  <unfinished ...>"),
+    ("wait4", (2**32 - 1, 0, 1, 0), 0, "wait4(-1, NULL, WNOHANG, NULL) = 0"),
+    ("futex", (0x55D0, 128, 2, 0), None, "futex(0x55d0, FUTEX_WAIT_PRIVATE, 2, NULL <unfinished ...>"),
+    ("futex", (0x55D0, 1, 2**31 - 1, 9, 9, 9), 1, "futex(0x55d0, FUTEX_WAKE, 2147483647) = 1"),
+    (
+        "futex",
+        (0x55D0, 393, 0, 0, 0, 0xFFFFFFFF),
+        -110,
+        "futex(0x55d0, FUTEX_WAIT_BITSET_PRIVATE|FUTEX_CLOCK_REALTIME, 0, NULL, NULL, FUTEX_BITSET_MATCH_ANY)"
+        " = -1 ETIMEDOUT (Connection timed out)",
+    ),
+    ("poll", (0x7F, 1, 2**32 - 1), -516, "poll(0x7f, 1, -1) = ? ERESTART_RESTARTBLOCK (interrupted, to be restarted)"),
+    ("tgkill", (10, 11, 15), 0, "tgkill(10, 11, SIGTERM) = 0"),
+    ("flock", (3, 6), -11, "flock(3, LOCK_EX|LOCK_NB) = -1 EAGAIN (Resource temporarily unavailable)"),
+    ("pause", (), None, "pause( <unfinished ...>"),
+    ("no_such_call", (1, 2), 0, "no_such_call(0x1, 0x2) = 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "result", "text"), CALLS, ids=[text for *_, text in CALLS])
+def test_calls_read_as_strace_prints_them(name: str, args: tuple[int, ...], result: int | None, text: str) -> None:
+    """Arguments by their kind, results with the error's name and words, unfinished ones marked."""
+    assert calltext.call_text(name, args, result) == text
