@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-from multiprocessing import context, queues
+import sys
+from multiprocessing import context, queues, reduction
+from types import ModuleType
 from typing import Any
 
 from .queues import JoinableQueue, Queue, SimpleQueue
@@ -65,28 +67,64 @@ def get_context(method: str | None = None) -> Any:
     return ours
 
 
-_STANDARD = {name: getattr(queues, name) for name in ("Queue", "JoinableQueue", "SimpleQueue")}
 _OURS = {"Queue": Queue, "JoinableQueue": JoinableQueue, "SimpleQueue": SimpleQueue}
+_MODULE = queues.__name__
+
+
+class _StandardIn(ModuleType):
+    # Stands in the place of multiprocessing.queues. Its classes are not replaced in the module
+    # itself, because they name each other through it: a subclass of the standard queue (as
+    # concurrent.futures has one) would start our feeder with its own arguments.
+    def __init__(self) -> None:
+        super().__init__(_MODULE, queues.__doc__)
+        for name in ("__spec__", "__loader__", "__file__", "__package__"):
+            setattr(self, name, getattr(queues, name))
+        for name, ours in _OURS.items():
+            setattr(self, name, ours)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(queues, name)
+
+
+_substitute = _StandardIn()
+
+
+def _standard_queue(name: str) -> Any:
+    kind = getattr(queues, name)
+    return kind.__new__(kind)
+
+
+def _reduce_standard(queue: Any) -> tuple[Any, ...]:
+    # By their own name, pickle would find our classes.
+    return _standard_queue, (type(queue).__name__,), queue.__getstate__()
 
 
 def install() -> None:
     """Let every context's `Queue()`, `JoinableQueue()` and `SimpleQueue()` make ours from now on.
 
     Pools and executors made afterwards use them too. Classes that somebody has imported
-    from `multiprocessing.queues` before stay standard. Children of spawn and forkserver
-    receive our queues, and make their own standard ones unless they install too (a main
-    module that installs on import does so in them as well).
+    from `multiprocessing.queues` before, and queues made before, stay standard and keep
+    working. Children of spawn and forkserver receive our queues, and make standard ones
+    themselves unless they install too (a main module that installs on import does so in
+    them as well).
     """
-    for name, ours in _OURS.items():
-        setattr(queues, name, ours)
+    _put_in_place(_substitute)
+    for name in _OURS:
+        reduction.ForkingPickler.register(getattr(queues, name), _reduce_standard)
 
 
 def uninstall() -> None:
     """Undo `install()`. Queues that exist keep working."""
-    for name, standard in _STANDARD.items():
-        setattr(queues, name, standard)
+    _put_in_place(queues)
+    for name in _OURS:
+        reduction.ForkingPickler._extra_reducers.pop(getattr(queues, name), None)  # type: ignore[attr-defined]
+
+
+def _put_in_place(module: ModuleType) -> None:
+    sys.modules[_MODULE] = module
+    multiprocessing.queues = module
 
 
 def installed() -> bool:
     """Return whether `multiprocessing.Queue()` makes ours."""
-    return queues.Queue is _OURS["Queue"]
+    return sys.modules[_MODULE] is _substitute
