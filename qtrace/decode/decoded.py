@@ -9,6 +9,8 @@ import numpy as np
 
 from qtrace.decode.arrays import CallArray, architecture_of
 from qtrace.decode.descriptors import Descriptors, replay
+from qtrace.decode.family import family_of
+from qtrace.decode.names import named
 from qtrace.decode.operands import Operands, Words, operands
 from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture
@@ -31,6 +33,7 @@ class Decoded:
     lifecycle: list[Row]
     details: list[Row]
     processes: list[Row]
+    """With names for people."""
     threads: list[Row]
     stacks: list[Row]
 
@@ -85,7 +88,7 @@ def decode(reader: TraceReader) -> Decoded:
         words,
         lifecycle,
         details,
-        sorted(reader.rows("processes"), key=lambda row: int(row[7])),
+        named(sorted(reader.rows("processes"), key=lambda row: int(row[7])), family_of(lifecycle)),
         sorted(reader.rows("threads"), key=lambda row: int(row[5])),
         reader.rows("stacks"),
     )

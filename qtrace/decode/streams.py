@@ -342,8 +342,9 @@ def fill_of(
 
     A write counts from its entry (what a reader takes must have been put in before), a read from its
     return; what does not fit is still in the writer's hands, so the level never exceeds the
-    capacity. A pipe is full below its capacity where small writes took a page each (pipe(7)): how
-    full a blocked pipe is, only the kernel can say (`known`).
+    capacity. A pipe is full below its capacity where writes did not fill their pages (pipe(7)): how
+    full it is under a write that has not returned is what the kernel said (`known`), or follows from
+    its rule.
 
     Args:
         streams: What was read and written.
@@ -378,10 +379,9 @@ def _level_of(streams: Streams, stream: int, descriptors: Descriptors, known: tu
     capacity = _capacities(descriptors, stream, time)
     level = np.clip(level, 0, np.where(capacity >= 0, capacity, _NEVER))
     waiting = writes.start_ns[writes.unfinished]
-    if known is not None and len(waiting):
-        level[time >= waiting.min()] = np.minimum(level[time >= waiting.min()], known[1])
-    elif len(waiting) and capacity[-1] < 0:
-        level[time >= waiting.min()] = np.minimum(level[time >= waiting.min()], streams.written(stream))
+    if len(waiting):
+        full = known[1] if known is not None else level_of_blocked(streams, stream, int(capacity[-1]))
+        level[time >= waiting.min()] = np.minimum(level[time >= waiting.min()], full)
     return Fill(np.full(len(time), stream, dtype=np.int64), time, level, capacity)
 
 
@@ -409,7 +409,7 @@ def level_of_blocked(streams: Streams, stream: int, capacity: int | None) -> int
     `_REPLAYED` writes are replayed. Where the waiting write itself has been read from, pages are
     free in parts, and the level is that of a pipe it has just filled anew.
     """
-    slots = max((capacity or _PAGE * 16) // _PAGE, 1)
+    slots = capacity // _PAGE if capacity is not None and capacity >= _PAGE else 16
     writes = _rows(streams.writes, streams.writes.part(stream))
     first = max(len(writes.bytes) - _REPLAYED, 0)
     taken = max(streams.taken(stream) - int(writes.bytes[:first].sum()), 0)
