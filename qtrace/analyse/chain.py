@@ -85,33 +85,57 @@ def _joins(graph: WaitGraph, tid: Tid) -> int:
 
 def follow(graph: WaitGraph, start: Tid, members: Collection[Tid]) -> Chain:
     """Return the cheapest way from a stuck thread to a root, or round a circle."""
+    ways = _ways(graph, start, members)
     best: tuple[int, int, Chain] | None = None
-    settled: dict[Tid, tuple[Tid, ...]] = {}
-    queue: list[tuple[int, int, Tid, tuple[Tid, ...]]] = [(0, 0, start, (start,))]
-    while queue:
-        cost, _, tid, path = heapq.heappop(queue)
+    for tid, (cost, path) in ways.items():
         if best is not None and cost >= best[0]:
-            break
-        if tid in settled:
+            break  # in the order of cost: what comes now is dearer still
+        nodes = tuple(graph.nodes[t] for t in path)
+        if not _within(graph.nodes[tid], members):
+            best = _cheaper(best, (cost + _ORPHAN_COST, len(path), Chain(nodes, cycle=False)))
             continue
-        settled[tid] = path
-        edges = _within(graph.nodes[tid], members)
-        if not edges:
-            chain = Chain(tuple(graph.nodes[t] for t in path), cycle=False)
-            best = _cheaper(best, (cost + _ORPHAN_COST, len(path), chain))
-        for edge in edges:
-            assert edge.tid is not None
-            if best is not None and cost + edge.cost > best[0]:
-                break  # sorted by cost: the others are dearer still
-            if edge.tid in path:
-                back = path.index(edge.tid)
-                chain = Chain(tuple(graph.nodes[t] for t in path), True, back)
-                best = _cheaper(best, (cost + edge.cost, len(path), chain))
-            elif edge.tid not in settled:
-                step = (cost + edge.cost, len(path) + 1, edge.tid, (*path, edge.tid))
-                heapq.heappush(queue, step)
+        most = None if best is None else best[0] - cost
+        circle = _ways(graph, tid, members, home=True, most=most).get(tid)
+        if circle is not None:
+            more = tuple(graph.nodes[t] for t in circle[1][1:])
+            chain = Chain(nodes + more, True, len(path) - 1)
+            best = _cheaper(best, (cost + circle[0], len(path) + len(more), chain))
     assert best is not None, "every walk over a finite graph ends or comes back"
     return best[2]
+
+
+def _ways(
+    graph: WaitGraph, start: Tid, members: Collection[Tid], *, home: bool = False, most: int | None = None
+) -> dict[Tid, tuple[int, tuple[Tid, ...]]]:
+    """Return the cheapest way to each thread that can be reached, in the order of cost (Dijkstra).
+
+    Args:
+        graph: The graph.
+        start: Where the ways begin.
+        members: The threads they may go over.
+        home: Whether to look for the way back to the start instead of staying there for nothing;
+            the search ends with it.
+        most: Ways that cost this or more are of no use.
+    """
+    settled: dict[Tid, tuple[int, tuple[Tid, ...]]] = {}
+    queue: list[tuple[int, int, Tid, tuple[Tid, ...]]] = [(0, 0, start, (start,))]
+    first = True
+    while queue:
+        cost, _, tid, path = heapq.heappop(queue)
+        if tid in settled or (most is not None and cost >= most):
+            continue
+        if home and first:
+            first = False
+        else:
+            settled[tid] = (cost, path)
+            if home and tid == start:
+                break
+        for edge in _within(graph.nodes[tid], members):
+            assert edge.tid is not None
+            if edge.tid not in settled:
+                onward = path if home and edge.tid == start else (*path, edge.tid)
+                heapq.heappush(queue, (cost + edge.cost, len(onward), edge.tid, onward))
+    return settled
 
 
 def _cheaper(best: tuple[int, int, Chain] | None, other: tuple[int, int, Chain]) -> tuple[int, int, Chain]:

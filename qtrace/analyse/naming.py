@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qtrace.analyse.activity import Doing, library_path, own_frame
 from qtrace.analyse.futexes import FUTEX_KINDS, queue_lock_of
@@ -95,10 +95,12 @@ class Names:
         return name if within == actor.pid else f"{name} of {process}"
 
 
-def object_of(names: Names, node: Node) -> NamedObject | None:
-    """Return what a thread waits on, in words."""
+def object_of(names: Names, node: Node, *, first: Tid | None = None) -> NamedObject | None:
+    """Return what a thread waits on, in words; by the next link where it could be several."""
     if not node.events:
         return None
+    if first is not None:
+        node = replace(node, edges=_listed(node.edges, first))
     event = node.events[0]
     scene = names.scene
     target = scene.target(event.object_id)
@@ -241,7 +243,7 @@ def wait_of(names: Names, node: Node, *, first: Tid | None = None) -> Wait:
         since_ns=actor.thread.since_ns,
         call_name=call.name if call is not None else "",
         call_text=call.text if call is not None else "",
-        target=object_of(names, node),
+        target=object_of(names, node, first=first),
         providers=tuple(_provider(edge) for edge in _listed(node.edges, first)),
         python=python_of(actor),
     )

@@ -467,7 +467,7 @@ def _futex(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKin
     if narrowed.hint:
         rest, full = _sharers(scene, actor, want, kind, pids, everyone)
         known = {edge.tid for edge in edges}
-        edges += tuple(edge for edge in rest if edge.tid not in known)
+        edges += tuple(replace(edge, cost=edge.cost + POSSIBLE) for edge in rest if edge.tid not in known)
         return Event(kind, want.object_id, edges, full, everyone, narrowed=narrowed)
     strict = exact if narrowed.certainty is Certainty.PROVEN else everyone
     assumptions = (narrowed.assumption,) if narrowed.assumption else ()
@@ -507,20 +507,29 @@ def _sharers(
             if other.transparent or same_wait(other, want):
                 continue
             edge = _edge(actor, other, why, want)
-            edges.append(_prefer_lock_waiters(edge, other, kind))
+            if other.pid == actor.pid and not is_shared(want):
+                edge = replace(edge, cost=edge.cost - POSSIBLE)  # a private word: nobody is further away
+            edges.append(edge)
+    if kind is WaitKind.LOCK:
+        edges = _lock_waiters_first(scene, edges)
     edges.sort(key=lambda edge: edge.cost)
     return tuple(edges), any_of(needs) if left_out else everyone
 
 
-def _prefer_lock_waiters(edge: Edge, other: Actor, kind: WaitKind) -> Edge:
+def _lock_waiters_first(scene: Scene, edges: list[Edge]) -> list[Edge]:
     # Between two that could hold a lock, one that itself waits for another lock is the likelier:
     # that is how locks come to be held for ever.
-    if kind is not WaitKind.LOCK or not other.thread.wants:
-        return edge
-    waits_for_lock = (
-        other.thread.wants[0].kind in FUTEX_KINDS and other.does(Doing.THREAD_JOIN, Doing.SHUTDOWN_JOIN) is None
-    )
-    return replace(edge, cost=edge.cost + (-1 if waits_for_lock else 1))
+    waiting = {edge.tid for edge in edges if edge.tid is not None and _waits_for_lock(scene.actors[edge.tid])}
+    if not waiting:
+        return edges
+    return [replace(edge, cost=edge.cost + (-1 if edge.tid in waiting else POSSIBLE)) for edge in edges]
+
+
+def _waits_for_lock(other: Actor) -> bool:
+    wants = other.thread.wants
+    if not wants or wants[0].kind not in FUTEX_KINDS | {WaitKind.FILE_LOCK}:
+        return False
+    return other.does(Doing.THREAD_JOIN, Doing.SHUTDOWN_JOIN, Doing.CONDITION, Doing.EVENT) is None
 
 
 _SHARER_WORDS = {
@@ -551,9 +560,10 @@ def _file_lock(scene: Scene, groups: Groups, actor: Actor, want: Want, target: W
     if outside is not None:
         return comes(kind, want.object_id, *outside)
     edges = tuple(
-        Edge(edge.pid, edge.tid, Certainty.PROVEN, edge.why, EXACT if len(pids) == 1 else edge.cost)
+        Edge(edge.pid, edge.tid, Certainty.PROVEN, edge.why, EXACT if edge.pid == pids[0] else edge.cost + POSSIBLE)
         for edge in edges_to(scene, actor, pids, why, want)
     )
+    edges = tuple(sorted(edges, key=lambda edge: edge.cost))
     need = groups.any_thread(pids)
     return Event(kind, want.object_id, edges, need, need)
 

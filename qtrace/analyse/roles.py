@@ -108,6 +108,8 @@ def helper_of(thread: Thread, process: Process | None, parent: Process | None = 
     The outermost library loop counts: what runs inside of a worker is the worker's task. A child
     of the fork server has the server's arguments, and frames of its own: the frames win.
     """
+    # What a helper forked has the helper's arguments, and work of its own.
+    forked = process is not None and parent is not None and parent.argv == process.argv
     for frame in reversed(thread.stack):
         path = library_path(frame.file)
         if path is None:
@@ -118,13 +120,11 @@ def helper_of(thread: Thread, process: Process | None, parent: Process | None = 
         helper = _TABLE.get((path, function))
         if helper is None:
             continue
-        if helper.role is Role.FORK_SERVER and _serves_one(thread):
+        if helper.role is Role.FORK_SERVER and (_serves_one(thread) or forked):
             continue
         return helper
-    if thread.stack or process is None or not thread.is_main:
+    if thread.stack or process is None or not thread.is_main or forked:
         return None
-    if parent is not None and parent.argv == process.argv:
-        return None  # what a helper forked has the helper's arguments, and work of its own
     return _helper_by_arguments(process)
 
 

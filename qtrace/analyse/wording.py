@@ -13,9 +13,9 @@ _LONGEST = 4
 """A sentence with more links than this cannot be read; the chain below it has them all."""
 
 
-def waits_for(names: Names, node: Node) -> str:
+def waits_for(names: Names, node: Node, following: Node | None = None) -> str:
     """Return the predicate of a link: "waits for room in the queue pipe"."""
-    target = object_of(names, node)
+    target = object_of(names, node, first=following.tid if following is not None else None)
     label = target.label if target is not None else "something"
     kind = node.kind
     if kind is WaitKind.CHILD_EXIT:
@@ -36,17 +36,18 @@ def waits_for(names: Names, node: Node) -> str:
         article = "" if label.startswith(("something", "others", "task_done", "notify")) else "the "
         return f"waits for {article}{label}"
     if kind is WaitKind.FILE_LOCK:
-        return f"waits for the lock on {label}"
+        return f"waits for the {label}" if label.startswith("lock on") else f"waits for the lock on {label}"
     return f"waits on {label}"
 
 
 def headline(names: Names, chain: Chain) -> str:
     """Return the hang in one sentence."""
     nodes = chain.nodes
-    parts = [f"{_subject(names, nodes, 0)} {waits_for(names, nodes[0])}"]
+    after = [*nodes[1:], None]
+    parts = [f"{_subject(names, nodes, 0)} {waits_for(names, nodes[0], after[0])}"]
     shown = nodes[1:] if len(nodes) <= _LONGEST else nodes[1 : _LONGEST - 1]
     for place, node in enumerate(shown, 1):
-        parts.append(f"{_subject(names, nodes, place)} {waits_for(names, node)}")
+        parts.append(f"{_subject(names, nodes, place)} {waits_for(names, node, after[place])}")
     if len(shown) < len(nodes) - 1:
         parts.append(f"and so on, over {_count(len(nodes) - 1 - len(shown))} more")
     text = "; ".join(parts)
@@ -74,7 +75,7 @@ def live_headline(names: Names, way: Sequence[Node]) -> str:
     doing = _live_doing(names, last)
     if len(way) == 1:
         return f"{names.actor(last.actor)} {doing}: nothing is stuck."
-    first = f"{names.actor(way[0].actor)} {waits_for(names, way[0])}"
+    first = f"{names.actor(way[0].actor)} {waits_for(names, way[0], way[1])}"
     who = names.actor(last.actor, within=way[0].actor.pid)
     return f"{first}; {who} {doing}: nothing is stuck."
 
