@@ -14,6 +14,7 @@ from qtrace.errors import RecordingError
 
 if TYPE_CHECKING:
     from qtrace.capture.recorder import Recorded
+    from qtrace.export.schema_text import RecordingSchema
     from qtrace.model.snapshot import Snapshot
     from qtrace.model.verdict import Verdict
 
@@ -209,3 +210,29 @@ def die_like(status: int) -> None:
     from qtrace.capture.recorder import die_like as die
 
     die(status)
+
+
+# --- the schema ----------------------------------------------------------------------------------
+
+
+def schema_text() -> str:
+    """Return the documented schema of a recording and of the tables made from it."""
+    from qtrace.export.schema_text import schema_text as text
+
+    return text(_recording_schema())
+
+
+def schema_object() -> dict[str, object]:
+    """Return the same as a plain object (``qtrace.schema/1``)."""
+    from qtrace.export.schema_text import schema_object as plain
+
+    return plain(_recording_schema())
+
+
+def _recording_schema() -> RecordingSchema:
+    from qtrace.export.schema_text import RecordingSchema
+    from qtrace.tracefile import schema
+
+    tables = [(table.name, table.row, table.ddl) for table in schema.TABLES]
+    notes = (schema.__doc__ or "").replace("`qtrace schema` prints this module's text. ", "")
+    return RecordingSchema(schema.SCHEMA_VERSION, schema.APPLICATION_ID, notes, tables)
