@@ -14,6 +14,7 @@ __all__ = ["bytes_in_pipe", "pipe_capacity_bytes", "set_pipe_bytes"]
 # linux/fcntl.h, F_LINUX_SPECIFIC_BASE + 7 and + 8; in the fcntl module since 3.10.
 F_SETPIPE_SZ = 1031
 F_GETPIPE_SZ = 1032
+MAX_PIPE_BYTES = 1 << 31
 MAX_SIZE_PATH = "/proc/sys/fs/pipe-max-size"
 
 
@@ -41,10 +42,11 @@ def set_pipe_bytes(handle: int, size_bytes: int) -> int:
     """
     if size_bytes <= 0:
         raise PipeSizeError(f"a pipe of {size_bytes} bytes: the size must be positive")
+    if size_bytes > MAX_PIPE_BYTES:
+        # The argument is 32 bits wide, and fcntl.fcntl cuts off the rest without a word.
+        raise PipeSizeError(f"a pipe of {size_bytes} bytes: the kernel takes at most {MAX_PIPE_BYTES}")
     try:
         return fcntl.fcntl(handle, F_SETPIPE_SZ, size_bytes)
-    except OverflowError:
-        raise PipeSizeError(f"a pipe of {size_bytes} bytes: the kernel takes at most {2**31 - 1}") from None
     except OSError as error:
         raise PipeSizeError(_refusal(size_bytes, error)) from error
 
@@ -63,7 +65,7 @@ def _refusal(size_bytes: int, error: OSError) -> str:
 
 def _limit_bytes() -> str:
     try:
-        with open(MAX_SIZE_PATH, encoding="ascii") as limit:
-            return limit.read().strip()
+        with open(MAX_SIZE_PATH, "rb") as limit:
+            return str(int(limit.read()))
     except OSError:
         return "unknown"

@@ -233,7 +233,7 @@ class RobustPipe(Recovery):
             if words[c.R_BYTES] == ends[count % len(ends) - 1]:
                 return count
             # Somebody died, or was interrupted, with part of this one in hand.
-            self._take(count, lost=True)
+            self._take(count, begun=True)
 
     def _await_message(self, block: bool, deadline: float | None) -> None:
         handle = self._reader.fileno()
@@ -245,8 +245,9 @@ class RobustPipe(Recovery):
         if not readable_within(handle, timeout):
             raise Empty
 
-    def _take(self, count: int, lost: bool = False) -> Buffer | TruncatedMessage:
-        # Reads message `count`, or what is left of it, and steps over it.
+    def _take(self, count: int, begun: bool = False) -> Buffer | TruncatedMessage:
+        # Reads message `count` and steps over it. Of one that somebody else has begun to read
+        # nothing is returned: what is left of it is no message.
         words, ends = self._words, self._ends
         slot = count % len(ends)
         start: int = ends[slot - 1]
@@ -260,15 +261,18 @@ class RobustPipe(Recovery):
             if chunk is None:
                 self._await_rest(slot)
                 continue
-            chunks.append(chunk)
+            if not begun:
+                chunks.append(chunk)
             if len(chunk) == remaining:
                 break
             if words[c.W_BYTES] <= words[c.R_BYTES]:
                 self._await_rest(slot)
         tear = self._tears[slot]
-        if lost and not tear:
+        if begun and not tear:
             words[c.LOST_READS] += 1
         words[c.CONSUMED] = count + 1
+        if begun:
+            return b""
         if tear:
             return self._truncated(tear, ends[slot] - start)
         return _body_of(chunks[0] if len(chunks) == 1 else b"".join(chunks))
