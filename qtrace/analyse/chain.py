@@ -12,8 +12,8 @@ import heapq
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from qtrace.analyse.edges import Edge
 from qtrace.analyse.graph import Node, Standing, WaitGraph
-from qtrace.analyse.providers import Edge
 from qtrace.model.ids import Tgid, Tid
 from qtrace.model.kinds import VerdictKind, WaitKind
 

@@ -12,15 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qtrace.analyse.activity import Doing, own_frame
-from qtrace.analyse.providers import (
-    EXACT,
-    IDLE,
-    Edge,
-    Event,
-    Groups,
-    edges_to,
-    resolve,
-)
+from qtrace.analyse.edges import EXACT, IDLE, Edge, Groups, edges_to
+from qtrace.analyse.providers import Event, resolve
 from qtrace.analyse.reduction import ALWAYS, Need, all_of, any_of, live_threads
 from qtrace.analyse.scene import Actor, Scene
 from qtrace.model.ids import ObjectId, Tgid, Tid

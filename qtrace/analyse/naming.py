@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from qtrace.analyse.activity import Doing, library_path, own_frame
+from qtrace.analyse.edges import Edge
 from qtrace.analyse.futexes import FUTEX_KINDS, queue_lock_of
 from qtrace.analyse.graph import Node
 from qtrace.analyse.held import lock_wanted
-from qtrace.analyse.providers import Edge
 from qtrace.analyse.scene import Actor, Scene, role_in_words
 from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.kinds import Certainty, ObjectKind, WaitKind

@@ -10,30 +10,17 @@ What is stuck only by that is likely, and the assumption is named.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from qtrace.analyse.activity import Doing, address_of, library_path, type_of
-from qtrace.analyse.futexes import FUTEX_KINDS, Narrowed, futex_kind, is_shared, narrow, queue_lock_of
+from qtrace.analyse.activity import Doing
+from qtrace.analyse.edges import EXACT, NATURAL, POSSIBLE, Edge, Groups, edge_to, edges_to, sharers, users_first
+from qtrace.analyse.futexes import FUTEX_KINDS, Narrowed, futex_kind, is_shared, narrow
 from qtrace.analyse.reduction import ALWAYS, NEVER, Need, all_of, any_of
 from qtrace.analyse.scene import Actor, Scene
 from qtrace.analyse.torn import Torn, may_send_rest, torn_message_of
 from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.kinds import Certainty, ObjectKind, Role, WaitKind
-from qtrace.model.snapshot import Frame, WaitObject, Want
-
-EXACT, NATURAL, POSSIBLE, REMOTE, IDLE = 1, 2, 4, 8, 30
-"""How natural a provider is as the next link of a chain: the sum along a chain is kept small."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """A thread, or a process that has ended, that could make an event happen."""
-
-    pid: Tgid
-    tid: Tid | None
-    certainty: Certainty
-    why: str
-    cost: int = POSSIBLE
+from qtrace.model.snapshot import WaitObject, Want
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +38,6 @@ class Event:
     """The reason in words."""
     assumptions: tuple[str, ...] = ()
     narrowed: Narrowed | None = None
-
-
-@dataclass(slots=True)
-class Groups:
-    """The threads of each process as one shared need, so that large processes stay cheap."""
-
-    scene: Scene
-    _needs: dict[tuple[Tgid, ...], Need] = field(default_factory=dict)
-
-    def any_thread(self, pids: tuple[Tgid, ...]) -> Need:
-        """Return the need for any one living thread of these processes."""
-        need = self._needs.get(pids)
-        if need is None:
-            if len(pids) == 1:
-                need = Need(tuple(actor.tid for actor in self.scene.actors_of(pids[0])))
-            else:
-                need = Need(tuple(self.any_thread((pid,)) for pid in pids))
-            self._needs[pids] = need
-        return need
 
 
 def comes(kind: WaitKind, object_id: ObjectId, reason: str, why: str) -> Event:
@@ -200,10 +168,10 @@ def _held_by(
         return _rest_of_message(scene, groups, actor, want, kind, living, torn)
     served = _manager_threads(scene, actor, living)
     if served:
-        serving = tuple(_edge(actor, other, "serves a client of the manager", want) for other in served)
+        serving = tuple(edge_to(actor, other, "serves a client of the manager") for other in served)
         full = any_of(other.tid for other in served)
         return Event(kind, want.object_id, serving, full, groups.any_thread(living))
-    edges = _users_first(scene, actor, edges_to(scene, actor, living, why, want))
+    edges = users_first(scene, actor, edges_to(scene, actor, living, why, want))
     edges = edges or _closed_at_exit(scene, actor, kind)
     return Event(kind, want.object_id, edges, groups.any_thread(living), groups.any_thread(living))
 
@@ -218,7 +186,7 @@ def _rest_of_message(
         edge = Edge(writer.pid, None, Certainty.PROVEN, "had begun to send the message, and has ended", EXACT)
         return Event(kind, want.object_id, (edge,), NEVER, NEVER)
     why = "may be in the middle of sending the message"
-    edges = tuple(_edge(actor, other, why, want) for other in senders)
+    edges = tuple(edge_to(actor, other, why) for other in senders)
     words = "only the one that has sent the beginning of a message sends the rest of it"
     full = any_of(other.tid for other in senders)
     return Event(kind, want.object_id, edges, full, groups.any_thread(pids), assumptions=(words,))
@@ -248,112 +216,6 @@ def outsider(scene: Scene, pids: Iterable[Tgid]) -> tuple[str, str] | None:
         if not process.in_tree and process.alive:
             return "external", f"{process.name} (pid {pid}), outside of the tree, has a hand in it"
     return None
-
-
-def edges_to(scene: Scene, actor: Actor, pids: Iterable[Tgid], why: str, want: Want) -> tuple[Edge, ...]:
-    """Return the threads of these processes that could do it, the most natural first.
-
-    Left out are the waiter itself, helpers that only pass on what another thread hands them (that
-    thread is there itself), and threads that are blocked on the very same thing: whoever waits to
-    read a pipe does not write to it.
-    """
-    found = [
-        _edge(actor, other, why, want)
-        for pid in pids
-        for other in scene.actors_of(pid)
-        if other.tid != actor.tid and not other.transparent and not same_wait(other, want)
-    ]
-    return tuple(sorted(found, key=lambda edge: edge.cost))
-
-
-def same_wait(other: Actor, want: Want) -> bool:
-    """Whether a thread is blocked on the same thing, and on that alone."""
-    wants = other.thread.wants
-    return (
-        len(wants) == 1
-        and wants[0].object_id == want.object_id
-        and wants[0].access == want.access
-        and other.thread.timeout_ns is None
-        and other.thread.call is not None
-    )
-
-
-def _edge(actor: Actor, other: Actor, why: str, want: Want) -> Edge:
-    cost = NATURAL if other.thread.is_main or other.helper is not None else NATURAL + 1
-    if other.pid == actor.pid:
-        cost += POSSIBLE
-    if (other.helper is not None and other.helper.loop_waits_for_program) or (
-        other.helper is not None and other.helper.role in (Role.TRACKER, Role.FORK_SERVER)
-    ):
-        cost += IDLE
-    certainty = Certainty.LIKELY
-    return Edge(other.pid, other.tid, certainty, why, cost)
-
-
-_QUEUE_READS = (Doing.MPQ_GET, Doing.SIMPLEQ_GET)
-_ENDS = (Doing.PROCESS_JOIN, Doing.POPEN_WAIT, Doing.PROCESS_EXIT)
-_HANDLE_TYPES = frozenset({"Connection", "_ConnectionBase", "SimpleQueue", "Queue", "JoinableQueue"})
-
-
-def _fellow_reader(actor: Actor, other: Actor) -> bool:
-    # Whoever waits for the read lock of a queue waits for readers, and writes to none.
-    return actor.does(*_QUEUE_READS) is not None and queue_lock_of(other) == "read lock"
-
-
-def _users_first(scene: Scene, actor: Actor, edges: tuple[Edge, ...]) -> tuple[Edge, ...]:
-    """Make those that hold an end by chance dearer than those that were given it to use.
-
-    Under fork everybody inherits everything; one who stands in a join of the waiter is the natural
-    other side only if nobody else is: a process that exec made was handed what it holds, and one
-    whose own variables show the very queue, or another connection, was given it as an argument.
-    """
-    family = set(scene.ancestors(actor.pid))
-    given = {edge.tid for edge in edges if edge.tid is not None and _was_given(scene, actor, scene.actors[edge.tid])}
-    if not given:
-        return edges
-    changed = [
-        replace(edge, cost=edge.cost + 2 * POSSIBLE)
-        if edge.tid is not None and edge.pid in family and scene.actors[edge.tid].does(*_ENDS) is not None
-        else edge
-        for edge in edges
-    ]
-    return tuple(sorted(changed, key=lambda edge: edge.cost))
-
-
-def _was_given(scene: Scene, actor: Actor, other: Actor) -> bool:
-    if other.pid == actor.pid or other.pid in set(scene.ancestors(actor.pid)) or not other.is_program:
-        return False
-    if not actor.does(*_QUEUE_READS, Doing.SIMPLEQ_PUT, Doing.CONNECTION_SEND, Doing.CONNECTION_RECV):
-        return False
-    if _fellow_reader(actor, other):
-        return False
-    if not scene.is_forked_copy(other.pid):
-        return True
-    used = _handle_in_use(actor)
-    others = {address for frame in other.stack for address in _handles_of(frame)}
-    if used is None:
-        return False
-    if used[0] == "Connection":
-        return bool(others - {(_handle_in_use(other) or ("", ""))[1]})
-    return used[1] in others
-
-
-def _handle_in_use(actor: Actor) -> tuple[str, str] | None:
-    # The outermost of the library's frames at the call belongs to the object that the program used.
-    found = None
-    for frame in actor.stack:
-        if library_path(frame.file) is None:
-            break
-        text = frame.variables.get("self", "")
-        if type_of(text) in _HANDLE_TYPES:
-            found = (type_of(text), address_of(text))
-    return found
-
-
-def _handles_of(frame: Frame) -> list[str]:
-    if library_path(frame.file) is not None:
-        return []
-    return [address_of(text) for text in frame.variables.values() if type_of(text) in _HANDLE_TYPES]
 
 
 def _manager_threads(scene: Scene, actor: Actor, pids: tuple[Tgid, ...]) -> list[Actor]:
@@ -457,7 +319,7 @@ def _futex(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKin
     everyone = groups.any_thread(pids)
     narrowed = narrow(scene, actor, want, kind)
     if narrowed is None:
-        others, full = _sharers(scene, actor, want, kind, pids, everyone)
+        others, full = sharers(scene, groups, actor, want, kind, pids)
         return Event(kind, want.object_id, others, full, everyone)
     edges = tuple(
         Edge(other.pid, other.tid, narrowed.certainty, narrowed.why, _narrow_cost(other, narrowed))
@@ -465,7 +327,7 @@ def _futex(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKin
     )
     exact = any_of(other.tid for other in narrowed.actors)
     if narrowed.hint:
-        rest, full = _sharers(scene, actor, want, kind, pids, everyone)
+        rest, full = sharers(scene, groups, actor, want, kind, pids)
         known = {edge.tid for edge in edges}
         edges += tuple(replace(edge, cost=edge.cost + POSSIBLE) for edge in rest if edge.tid not in known)
         return Event(kind, want.object_id, edges, full, everyone, narrowed=narrowed)
@@ -478,66 +340,6 @@ def _narrow_cost(other: Actor, narrowed: Narrowed) -> int:
     if len(narrowed.actors) == 1:
         return EXACT
     return NATURAL + (POSSIBLE if other.helper is not None and other.idle else 0)
-
-
-def _sharers(
-    scene: Scene,
-    actor: Actor,
-    want: Want,
-    kind: WaitKind,
-    pids: tuple[Tgid, ...],
-    everyone: Need,
-) -> tuple[tuple[Edge, ...], Need]:
-    # Nothing tells who holds it: all that share the word could, but for the library's helpers,
-    # which take no lock of the program's and only ever wake waits of their own kind.
-    why = _SHARER_WORDS.get(kind, "shares the lock's memory; who holds it is not known")
-    lock = kind in (WaitKind.LOCK, WaitKind.SEMAPHORE) and actor.is_program
-    edges: list[Edge] = []
-    needs: list[Tid] = []
-    left_out = False
-    for pid in pids:
-        for other in scene.actors_of(pid):
-            helper = other.helper
-            if other.tid == actor.tid:
-                continue
-            if lock and helper is not None and helper.takes_no_locks_of_program and not other.is_program:
-                left_out = True
-                continue
-            needs.append(other.tid)
-            if other.transparent or same_wait(other, want):
-                continue
-            edge = _edge(actor, other, why, want)
-            if other.pid == actor.pid and not is_shared(want):
-                edge = replace(edge, cost=edge.cost - POSSIBLE)  # a private word: nobody is further away
-            edges.append(edge)
-    if kind is WaitKind.LOCK:
-        edges = _lock_waiters_first(scene, edges)
-    edges.sort(key=lambda edge: edge.cost)
-    return tuple(edges), any_of(needs) if left_out else everyone
-
-
-def _lock_waiters_first(scene: Scene, edges: list[Edge]) -> list[Edge]:
-    # Between two that could hold a lock, one that itself waits for another lock is the likelier:
-    # that is how locks come to be held for ever.
-    waiting = {edge.tid for edge in edges if edge.tid is not None and _waits_for_lock(scene.actors[edge.tid])}
-    if not waiting:
-        return edges
-    return [replace(edge, cost=edge.cost + (-1 if edge.tid in waiting else POSSIBLE)) for edge in edges]
-
-
-def _waits_for_lock(other: Actor) -> bool:
-    wants = other.thread.wants
-    if not wants or wants[0].kind not in FUTEX_KINDS | {WaitKind.FILE_LOCK}:
-        return False
-    return other.does(Doing.THREAD_JOIN, Doing.SHUTDOWN_JOIN, Doing.CONDITION, Doing.EVENT) is None
-
-
-_SHARER_WORDS = {
-    WaitKind.CONDITION: "could notify it: shares its memory",
-    WaitKind.SEMAPHORE: "could release it: shares its memory",
-    WaitKind.GIL: "shares the interpreter",
-    WaitKind.THREAD_JOIN: "could be the thread that is joined",
-}
 
 
 def _file_lock(scene: Scene, groups: Groups, actor: Actor, want: Want, target: WaitObject | None) -> Event:

@@ -1,0 +1,248 @@
+"""Who could end a wait, as edges of the graph, and how natural each is as the next link of a chain.
+
+The need of a wait says who *can* wake it and decides what is stuck; the edges say whom to name.
+Under fork everybody holds everything, so evidence on who was given an end to use, who waits for a
+lock himself, and who is a mere helper puts them in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from qtrace.analyse.activity import Doing, address_of, library_path, type_of
+from qtrace.analyse.futexes import FUTEX_KINDS, queue_lock_of
+from qtrace.analyse.reduction import Need
+from qtrace.analyse.scene import Actor, Scene
+from qtrace.model.ids import Tgid, Tid
+from qtrace.model.kinds import Certainty, Role, WaitKind
+from qtrace.model.snapshot import Frame, Want
+
+EXACT, NATURAL, POSSIBLE, REMOTE, IDLE = 1, 2, 4, 8, 30
+"""How natural a provider is as the next link of a chain: the sum along a chain is kept small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A thread, or a process that has ended, that could make an event happen."""
+
+    pid: Tgid
+    tid: Tid | None
+    certainty: Certainty
+    why: str
+    cost: int = POSSIBLE
+
+
+@dataclass(frozen=True, slots=True)
+class Sharers:
+    """Who might end a wait on a shared word."""
+
+    ranked: tuple[tuple[int, Actor], ...]
+    need: Need
+
+
+@dataclass(slots=True)
+class Groups:
+    """The threads of each process as one shared need, so that large processes stay cheap."""
+
+    scene: Scene
+    _needs: dict[tuple[Tgid, ...], Need] = field(default_factory=dict)
+    _sharers: dict[tuple[tuple[Tgid, ...], bool], Sharers] = field(default_factory=dict)
+
+    def any_thread(self, pids: tuple[Tgid, ...]) -> Need:
+        """Return the need for any one living thread of these processes."""
+        need = self._needs.get(pids)
+        if need is None:
+            if len(pids) == 1:
+                need = Need(tuple(actor.tid for actor in self.scene.actors_of(pids[0])))
+            else:
+                need = Need(tuple(self.any_thread((pid,)) for pid in pids))
+            self._needs[pids] = need
+        return need
+
+    def sharers(self, pids: tuple[Tgid, ...], lock: bool) -> Sharers:
+        """Return who might end a wait on a word that these processes share, the likeliest first.
+
+        Args:
+            pids: The processes.
+            lock: Whether the word is a lock of the program's own, which library helpers never take.
+        """
+        found = self._sharers.get((pids, lock))
+        if found is None:
+            found = self._sharers[pids, lock] = self._ranked(pids, lock)
+        return found
+
+    def _ranked(self, pids: tuple[Tgid, ...], lock: bool) -> Sharers:
+        actors = [actor for pid in pids for actor in self.scene.actors_of(pid)]
+        able = [actor for actor in actors if not (lock and _never_takes_locks(actor))]
+        shown = [(_cost_of(actor), actor) for actor in able if not actor.transparent]
+        shown.sort(key=lambda entry: (lock and not waits_for_lock(entry[1]), entry[0]))
+        need = self.any_thread(pids) if len(able) == len(actors) else Need(tuple(actor.tid for actor in able))
+        return Sharers(tuple(shown), need)
+
+
+def _never_takes_locks(actor: Actor) -> bool:
+    return actor.helper is not None and actor.helper.takes_no_locks_of_program and not actor.is_program
+
+
+def edges_to(scene: Scene, actor: Actor, pids: Iterable[Tgid], why: str, want: Want) -> tuple[Edge, ...]:
+    """Return the threads of these processes that could do it, the most natural first.
+
+    Left out are the waiter itself, helpers that only pass on what another thread hands them (that
+    thread is there itself), and threads that are blocked on the very same thing: whoever waits to
+    read a pipe does not write to it.
+    """
+    found = [
+        edge_to(actor, other, why)
+        for pid in pids
+        for other in scene.actors_of(pid)
+        if other.tid != actor.tid and not other.transparent and not same_wait(other, want)
+    ]
+    return tuple(sorted(found, key=lambda edge: edge.cost))
+
+
+def same_wait(other: Actor, want: Want) -> bool:
+    """Whether a thread is blocked on the same thing, and on that alone."""
+    wants = other.thread.wants
+    return (
+        len(wants) == 1
+        and wants[0].object_id == want.object_id
+        and wants[0].access == want.access
+        and other.thread.timeout_ns is None
+        and other.thread.call is not None
+    )
+
+
+def edge_to(actor: Actor, other: Actor, why: str) -> Edge:
+    """Return the edge from a waiter to one who might end its wait."""
+    cost = _cost_of(other)
+    if other.pid == actor.pid:
+        cost += POSSIBLE
+    if other.helper is not None and other.helper.role is Role.FEEDER and actor.does(*QUEUE_READS) is None:
+        cost += POSSIBLE  # a feeder writes to the pipe of its own queue
+    if _fellow_reader(actor, other):
+        cost += IDLE
+    return Edge(other.pid, other.tid, Certainty.LIKELY, why, cost)
+
+
+def _cost_of(other: Actor) -> int:
+    helper = other.helper
+    cost = NATURAL if other.thread.is_main or helper is not None else NATURAL + 1
+    if helper is not None and (helper.loop_waits_for_program or helper.role in (Role.TRACKER, Role.FORK_SERVER)):
+        cost += IDLE
+    return cost
+
+
+QUEUE_READS = (Doing.MPQ_GET, Doing.SIMPLEQ_GET)
+"""Reads of the pipe of a queue."""
+_ENDS = (Doing.PROCESS_JOIN, Doing.POPEN_WAIT, Doing.PROCESS_EXIT)
+_HANDLE_TYPES = frozenset({"Connection", "_ConnectionBase", "SimpleQueue", "Queue", "JoinableQueue"})
+
+
+def _fellow_reader(actor: Actor, other: Actor) -> bool:
+    # Whoever waits for the read lock of a queue waits for readers, and writes to none.
+    return actor.does(*QUEUE_READS) is not None and queue_lock_of(other) == "read lock"
+
+
+def users_first(scene: Scene, actor: Actor, edges: tuple[Edge, ...]) -> tuple[Edge, ...]:
+    """Make those that hold an end by chance dearer than those that were given it to use.
+
+    Under fork everybody inherits everything; one who stands in a join of the waiter is the natural
+    other side only if nobody else is: a process that exec made was handed what it holds, and one
+    whose own variables show the very queue, or another connection, was given it as an argument.
+    """
+    family = set(scene.ancestors(actor.pid))
+    given = {edge.tid for edge in edges if edge.tid is not None and _was_given(scene, actor, scene.actors[edge.tid])}
+    if not given:
+        return edges
+    changed = [
+        replace(edge, cost=edge.cost + 2 * POSSIBLE)
+        if edge.tid is not None and edge.pid in family and scene.actors[edge.tid].does(*_ENDS) is not None
+        else edge
+        for edge in edges
+    ]
+    return tuple(sorted(changed, key=lambda edge: edge.cost))
+
+
+def _was_given(scene: Scene, actor: Actor, other: Actor) -> bool:
+    if other.pid == actor.pid or other.pid in set(scene.ancestors(actor.pid)) or not other.is_program:
+        return False
+    if not actor.does(*QUEUE_READS, Doing.SIMPLEQ_PUT, Doing.CONNECTION_SEND, Doing.CONNECTION_RECV):
+        return False
+    if _fellow_reader(actor, other):
+        return False
+    if not scene.is_forked_copy(other.pid):
+        return True
+    used = _handle_in_use(actor)
+    others = {address for frame in other.stack for address in _handles_of(frame)}
+    if used is None:
+        return False
+    if used[0] == "Connection":
+        return bool(others - {(_handle_in_use(other) or ("", ""))[1]})
+    return used[1] in others
+
+
+def _handle_in_use(actor: Actor) -> tuple[str, str] | None:
+    # The outermost of the library's frames at the call belongs to the object that the program used.
+    found = None
+    for frame in actor.stack:
+        if library_path(frame.file) is None:
+            break
+        text = frame.variables.get("self", "")
+        if type_of(text) in _HANDLE_TYPES:
+            found = (type_of(text), address_of(text))
+    return found
+
+
+def _handles_of(frame: Frame) -> list[str]:
+    if library_path(frame.file) is not None:
+        return []
+    return [address_of(text) for text in frame.variables.values() if type_of(text) in _HANDLE_TYPES]
+
+
+def sharers(
+    scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKind, pids: tuple[Tgid, ...]
+) -> tuple[tuple[Edge, ...], Need]:
+    """Return who might end a wait on a word of which nothing tells who holds it: all that share it.
+
+    Left out are the library's helpers, which take no lock of the program's and only ever wake waits
+    of their own kind. Of a thousand threads the likeliest are named; the need has all.
+    """
+    why = _SHARER_WORDS.get(kind, "shares the lock's memory; who holds it is not known")
+    lock = kind in (WaitKind.LOCK, WaitKind.SEMAPHORE) and actor.is_program
+    group = groups.sharers(pids, lock)
+    shared = want.object_id.startswith("shared:")
+    chosen: list[tuple[int, Actor]] = []
+    for cost, other in group.ranked:
+        if other.tid == actor.tid or same_wait(other, want):
+            continue
+        # Of a private word nobody is further away than the others of the process.
+        chosen.append((cost + (POSSIBLE if shared and other.pid == actor.pid else 0), other))
+        if len(chosen) == _MOST_SHARERS:
+            break
+    if kind is WaitKind.LOCK and any(waits_for_lock(other) for _, other in chosen):
+        # Between two that could hold a lock, one that itself waits for another lock is the
+        # likelier: that is how locks come to be held for ever.
+        chosen = [(cost + (-1 if waits_for_lock(other) else POSSIBLE), other) for cost, other in chosen]
+    chosen.sort(key=lambda entry: entry[0])
+    edges = tuple(Edge(other.pid, other.tid, Certainty.LIKELY, why, cost) for cost, other in chosen)
+    return edges, group.need
+
+
+_MOST_SHARERS = 100
+
+
+def waits_for_lock(other: Actor) -> bool:
+    """Whether a thread stands in a wait for a lock."""
+    wants = other.thread.wants
+    if not wants or wants[0].kind not in FUTEX_KINDS | {WaitKind.FILE_LOCK}:
+        return False
+    return other.does(Doing.THREAD_JOIN, Doing.SHUTDOWN_JOIN, Doing.CONDITION, Doing.EVENT) is None
+
+
+_SHARER_WORDS = {
+    WaitKind.CONDITION: "could notify it: shares its memory",
+    WaitKind.SEMAPHORE: "could release it: shares its memory",
+    WaitKind.GIL: "shares the interpreter",
+    WaitKind.THREAD_JOIN: "could be the thread that is joined",
+}
