@@ -146,6 +146,7 @@ def record(
     use_seccomp: bool = True,
     follow: bool = True,
     redact: bool = False,
+    placement: str = "auto",
     on_verdict: Callable[[Verdict, bool], None] | None = None,
 ) -> Recorded:
     """Run a program under the tracer to its end, or until it can never go on.
@@ -161,6 +162,7 @@ def record(
         use_seccomp: Let only the recorded calls stop. Without, every call does.
         follow: Trace the children too.
         redact: Keep arguments, paths and source lines out of the recording.
+        placement: ``auto``, ``together`` or ``free``: whether tracer and tracees share a CPU.
         on_verdict: Told of a hang at once: the verdict, and whether the program is being ended.
 
     Raises:
@@ -185,6 +187,7 @@ def record(
         use_seccomp,
         follow,
         redact,
+        placement=placement,
         target_words=shlex.join(target),
     )
     return recorder.record(program, options, explain_snapshot, on_verdict or (lambda verdict, ends: None))

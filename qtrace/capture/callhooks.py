@@ -21,6 +21,7 @@ from qtrace.model.syscalls import Architecture, number_of
 from qtrace.model.wants import FUTEX_COMMAND, FUTEX_PRIVATE, FUTEX_WAITS
 
 if TYPE_CHECKING:
+    from qtrace.capture.placement import Placement
     from qtrace.capture.tracees import RowSink
 
 HAS_HEAD = int(CallFlag.HAS_HEAD)
@@ -53,7 +54,7 @@ class _Known:
 class CallHooks:
     """Hooks by call number, and what they remember."""
 
-    def __init__(self, sink: RowSink, machine: Architecture) -> None:
+    def __init__(self, sink: RowSink, machine: Architecture, placement: Placement) -> None:
         self._sink = sink
         self._known: dict[int, _Known] = {}
 
@@ -71,6 +72,8 @@ class CallHooks:
             | dict.fromkeys(("write", "sendto", "pwrite64"), self._write)
             | dict.fromkeys(("writev", "sendmsg", "close"), self._descriptor)
             | {
+                "sched_setaffinity": lambda tid, pid, call, now: placement.before_affinity_call(tid, call[1], True),
+                "sched_getaffinity": lambda tid, pid, call, now: placement.before_affinity_call(tid, call[1], False),
                 "futex": self._futex,
                 "nanosleep": lambda tid, pid, call, now: self._duration(tid, call[1]),
                 "clock_nanosleep": lambda tid, pid, call, now: self._duration(tid, call[3]),

@@ -9,6 +9,7 @@ import platform
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from qtrace.capture import ptrace_calls, seccomp
 from qtrace.capture.callhooks import CallHooks
 from qtrace.capture.launch import Launch, Program
 from qtrace.capture.loop import WAKE_SIGNAL, Loop
+from qtrace.capture.placement import Placement
 from qtrace.capture.snapshot import architecture
 from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
@@ -49,6 +51,8 @@ class RecordOptions:
     max_events: int | None = None
     max_bytes: int | None = None
     last_ns: int | None = None
+    placement: str = "auto"
+    """See `qtrace.capture.placement`."""
     target_words: str = ""
     """What the user asked for, for people."""
 
@@ -151,11 +155,12 @@ class _Recording:
         machine = architecture()
         every_call = not (options.use_seccomp and options.follow)
         self.tracees = Tracees(writer.add_row, options.redact)
-        hooks = CallHooks(writer.add_row, machine)
+        placement = Placement(options.placement, threading.get_native_id(), self.tracees.creator_of)
+        hooks = CallHooks(writer.add_row, machine, placement)
         self.loop = Loop(self.tracees, hooks, writer.add_calls, self._lifecycle, machine, every_call)
         self.loop.wanted = frozenset(seccomp.recorded_numbers(machine))
         self.loop.root = launch.pid
-        self.watch = Watch(writer, self.loop, options, launch.pid, judge, on_verdict)
+        self.watch = Watch(writer, self.loop, options, launch.pid, judge, on_verdict, placement)
 
     def _lifecycle(
         self, time_ns: int, pid: int, tid: int, event: str, value: int | None, detail: dict[str, object] | None

@@ -60,6 +60,11 @@ class Tracees:
         self._add_process(pid, ppid, now_ns, None)
         self._add_thread(pid, pid, None, None, now_ns)
 
+    def creator_of(self, tid: int) -> int | None:
+        """Return who made a thread, or None where that is not known."""
+        thread = self.threads.get(tid)
+        return thread.creator if thread is not None else None
+
     def born(self, tid: int, pid: int, creator: int | None, tls: int | None, now_ns: int) -> None:
         """Add a thread, and its process if that is new; a second report completes the first."""
         known = self.threads.get(tid)

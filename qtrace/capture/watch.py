@@ -26,6 +26,7 @@ from qtrace.model.wants import needed_memory
 
 if TYPE_CHECKING:
     from qtrace.capture.loop import Loop
+    from qtrace.capture.placement import Placement
     from qtrace.capture.recorder import Judge, RecordOptions
     from qtrace.tracefile.writer import TraceWriter
 
@@ -52,6 +53,7 @@ class Watch(threading.Thread):
         root: int,
         judge: Judge,
         on_verdict: Callable[[Verdict, bool], None],
+        placement: Placement,
     ) -> None:
         super().__init__(name="qtrace-watch", daemon=True)
         self.ended_because = ""
@@ -64,6 +66,7 @@ class Watch(threading.Thread):
         self._judge = judge
         self._on_verdict = on_verdict
         self._over = threading.Event()
+        self._placement = placement
         self._interrupts: list[int] = []
         self._start_ns = time.monotonic_ns()
         self._names = by_number(architecture())
@@ -97,6 +100,9 @@ class Watch(threading.Thread):
         """Look every 50 ms until the program is gone."""
         while not self._over.wait(_TICK_SECONDS):
             now = time.monotonic_ns()
+            self._placement.tick(
+                self._loop.stops, [(pid, tid) for tid, pid in self._loop.tracees.pid_of.copy().items()]
+            )
             if self._kill_at_ns is not None:
                 self._go_on_ending(now)
                 continue

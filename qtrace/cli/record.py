@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 ENDED_BY_QTRACE = 124
-VALUE_OPTIONS = frozenset({"--python", "-o", "--output", "--hang-after", "--on-hang", "--timeout", "--engine"})
+VALUE_OPTIONS = frozenset(
+    {"--python", "-o", "--output", "--hang-after", "--on-hang", "--timeout", "--engine", "--placement"}
+)
 """Options that take a value: what follows one is not the target. A test compares them."""
 
 
@@ -30,6 +32,14 @@ class OnHang(StrEnum):
 
     STOP = "stop"
     WAIT = "wait"
+
+
+class Placement(StrEnum):
+    """Where tracer and program run."""
+
+    AUTO = "auto"
+    TOGETHER = "together"
+    FREE = "free"
 
 
 def prepare(words: list[str]) -> list[str]:
@@ -62,6 +72,9 @@ def record(
     ] = OnHang.STOP,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End the program after so long.")] = None,
     engine: Annotated[str, typer.Option(help="auto or ptrace.")] = "auto",
+    placement: Annotated[
+        Placement, typer.Option(help="Put tracer and program on one CPU while calls are frequent, always, or never.")
+    ] = Placement.AUTO,
     no_seccomp: Annotated[
         bool,
         typer.Option(
@@ -98,6 +111,7 @@ def record(
         use_seccomp=not no_seccomp,
         follow=follow,
         redact=redact,
+        placement=placement.value,
         on_verdict=None if quiet else _tell,
     )
     if not quiet:

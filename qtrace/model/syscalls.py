@@ -139,6 +139,8 @@ TABLE: tuple[Syscall, ...] = (
     _row("rt_sigsuspend", 130, 133, "sigset size", _B),
     _row("pause", 34, None, "", _B),
     _row("restart_syscall", 219, 128, "", _B),
+    _row("sched_setaffinity", 203, 122, "pid size ptr", Trait(0)),
+    _row("sched_getaffinity", 204, 123, "pid size ptr", Trait(0)),
     _row("open", 2, None, "str open_flags mode", _E | _F),
     _row("openat", 257, 56, "dirfd str open_flags mode", _E | _F | _B),
     _row("mmap", 9, 222, "ptr size flags flags fd int", _E),

@@ -1,0 +1,231 @@
+"""Which CPU the tracer and its tracees run on.
+
+A stop hands the CPU from the tracee to the tracer and back. On two CPUs each hand-over wakes an idle
+one, which costs several times the work itself (most in a virtual machine); on one CPU it is a switch.
+So while stops are frequent, tracer and tracees share a CPU; when the tracees compute, they are let
+apart again. The rule, looked at every 50 ms:
+
+- together: at least `TOGETHER_STOPS_PER_SECOND` stops, and none of the tracees computes;
+- apart: fewer than `APART_STOPS_PER_SECOND`, or the tracees use more than `COMPUTE_SHARE` of the CPU
+  that they share. After that they stay apart for a while that doubles each time.
+
+A program does not see it: before a tracee asks for its affinity, or sets one, it gets its own back
+(`before_affinity_call`), and one that sets its affinity is never moved again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection
+
+from qtrace.capture import procfs
+
+TOGETHER_STOPS_PER_SECOND = 3_000
+"""Below this, waking the other CPU (10 to 40 µs a stop) costs less than a tenth of the time."""
+APART_STOPS_PER_SECOND = 600
+COMPUTE_SHARE = 0.75
+"""Tracing two processes that only exchange small messages leaves them about half of a shared CPU."""
+_MOST_THREADS = 256
+"""With more threads than this nothing is moved: looking at each would cost more than it gains."""
+_FIRST_PAUSE_NS = 500_000_000
+_ASKING_NS = 30_000_000
+"""A tracee is inside of its affinity call for some microseconds after the stop."""
+_SWEEPS = 3
+"""So many looks after parting, threads are looked for that were made while together."""
+_LONGEST_PAUSE_NS = 8_000_000_000
+
+
+class Placement:
+    """Moves tracer and tracees. All methods but `before_affinity_call` are the watch thread's."""
+
+    def __init__(self, mode: str, tracer_tid: int, creator_of: Callable[[int], int | None]) -> None:
+        """Begin with everything where the kernel puts it.
+
+        Args:
+            mode: ``auto``, ``together`` (always) or ``free`` (never).
+            tracer_tid: The loop's thread.
+            creator_of: Who made a thread, for one that was made while together.
+        """
+        self.together = False
+        self.changes = 0
+        self._mode = mode
+        self._tracer = tracer_tid
+        self._creator_of = creator_of
+        self._lock = threading.Lock()
+        self._own: dict[int, set[int]] = {}
+        """Affinity of the moved threads before they were moved."""
+        self._exempt: set[int] = set()
+        self._asked: dict[int, int] = {}
+        self._last_ns = time.monotonic_ns()
+        self._last_stops = 0
+        self._last_cpu: dict[int, int] = {}
+        self._quiet = 0
+        self._pause_ns = _FIRST_PAUSE_NS
+        self._apart_until_ns = 0
+        self._sweeps = 0
+        self._cpu = -1
+        self._usual = os.sched_getaffinity(tracer_tid)
+        if len(self._usual) < 2:
+            self._mode = "free"
+
+    def tick(self, stops: int, threads: Collection[tuple[int, int]]) -> None:
+        """Decide anew.
+
+        Args:
+            stops: How many stops there have been since the beginning.
+            threads: (pid, tid) of every tracee.
+        """
+        if self._mode == "free":
+            return
+        now = time.monotonic_ns()
+        elapsed = max(now - self._last_ns, 1)
+        rate = (stops - self._last_stops) * 1e9 / elapsed
+        self._last_ns, self._last_stops = now, stops
+        if len(threads) > _MOST_THREADS:
+            self.apart(threads)
+            return
+        if self._sweeps and not self.together:
+            self.apart(threads)
+        if not self.together and rate < TOGETHER_STOPS_PER_SECOND and self._mode == "auto":
+            self._last_cpu.clear()
+            return
+        share = self._cpu_share(threads, elapsed)
+        if self._mode == "together":
+            self._gather(threads)
+        elif self.together:
+            self._quiet = self._quiet + 1 if rate < APART_STOPS_PER_SECOND else 0
+            if self._quiet > 2 or share > COMPUTE_SHARE:
+                self._part_for_a_while(now, share > COMPUTE_SHARE, threads)
+            else:
+                self._gather(threads)
+        elif now >= self._apart_until_ns and 0 <= share < COMPUTE_SHARE:
+            self._gather(threads)
+
+    def _part_for_a_while(self, now: int, computes: bool, threads: Collection[tuple[int, int]]) -> None:
+        self.apart(threads)
+        self._quiet = 0
+        if computes:
+            self._apart_until_ns = now + self._pause_ns
+            self._pause_ns = min(2 * self._pause_ns, _LONGEST_PAUSE_NS)
+        else:
+            self._pause_ns = _FIRST_PAUSE_NS
+
+    def _cpu_share(self, threads: Collection[tuple[int, int]], elapsed: int) -> float:
+        """The tracees' share of one CPU since the last look; -1 if there was none."""
+        spent = {}
+        for pid, tid in threads:
+            found = procfs.cpu_and_switches(pid, tid)
+            if found is not None:
+                spent[tid] = found[0]
+        before, self._last_cpu = self._last_cpu, spent
+        if not before:
+            return -1.0
+        return sum(cpu - before[tid] for tid, cpu in spent.items() if tid in before) / elapsed
+
+    def _gather(self, threads: Collection[tuple[int, int]]) -> None:
+        with self._lock:
+            if not self.together:
+                self.together = True
+                self.changes += 1
+                self._cpu = self._place()
+                self._move(self._tracer)
+            now = time.monotonic_ns()
+            for _, tid in threads:
+                if tid in self._own or tid in self._exempt:
+                    continue
+                # One that has just asked is inside of its call still, and must find its own answer.
+                if now - self._asked.get(tid, 0) > _ASKING_NS:
+                    self._asked.pop(tid, None)
+                    self._move(tid)
+
+    def _place(self) -> int:
+        # Where the loop runs now: the tracees' last CPU would do as well.
+        try:
+            with open(f"/proc/self/task/{self._tracer}/stat", encoding="ascii", errors="replace") as file:
+                text = file.read()
+            cpu = int(text[text.rindex(")") + 2 :].split()[36])
+        except (OSError, ValueError, IndexError):
+            cpu = -1
+        allowed = os.sched_getaffinity(self._tracer)
+        return cpu if cpu in allowed else min(allowed)
+
+    def _move(self, tid: int) -> None:
+        try:
+            own = os.sched_getaffinity(tid)
+            if own == {self._cpu}:
+                # Made by a thread that had been moved: its own affinity is its maker's own.
+                own = self._inherited(tid) or own
+            if self._cpu not in own:
+                self._exempt.add(tid)
+                return
+            os.sched_setaffinity(tid, {self._cpu})
+            self._own[tid] = own
+        except OSError:
+            return
+
+    def _inherited(self, tid: int) -> set[int] | None:
+        """The own affinity of a thread that was made by a moved one; None if it set one itself."""
+        seen = set()
+        maker = self._creator_of(tid)
+        while maker is not None and maker not in seen:
+            if maker in self._exempt:
+                self._exempt.add(tid)
+                return None
+            if maker in self._own:
+                return self._own[maker]
+            seen.add(maker)
+            maker = self._creator_of(maker)
+        return self._usual
+
+    def apart(self, threads: Collection[tuple[int, int]] = ()) -> None:
+        """Give everybody their own affinity back.
+
+        Args:
+            threads: (pid, tid) of every tracee: those made since the last look have it from their
+                makers, and get the makers' own.
+        """
+        with self._lock:
+            if self.together:
+                self.together = False
+                self._sweeps = _SWEEPS
+                for tid, cpus in self._own.items():
+                    _set(tid, cpus)
+            if self._sweeps and threads:
+                self._sweeps -= 1
+                self._sweep(threads)
+            if not self._sweeps:
+                self._own.clear()
+
+    def _sweep(self, threads: Collection[tuple[int, int]]) -> None:
+        for _, tid in threads:
+            if tid in self._own or tid in self._exempt:
+                continue
+            try:
+                moved = os.sched_getaffinity(tid) == {self._cpu}
+            except OSError:
+                continue
+            own = self._inherited(tid) if moved else None
+            if own is not None:
+                _set(tid, own)
+
+    def before_affinity_call(self, tid: int, target: int, sets: bool) -> None:
+        """A tracee asks for, or sets, an affinity: it finds its own. Called in the loop's thread."""
+        target = target or tid
+        with self._lock:
+            own = self._own.pop(target, None)
+            if own is None and self.together and target not in self._exempt:
+                own = self._inherited(target)
+            if own is not None:
+                _set(target, own)
+            self._asked[target] = time.monotonic_ns()
+            if sets:
+                self._exempt.add(target)
+
+
+def _set(tid: int, cpus: set[int]) -> None:
+    try:
+        os.sched_setaffinity(tid, cpus)
+    except OSError:
+        return
