@@ -255,11 +255,11 @@ def _answer(outcome: Outcome, seconds: float, record_status: int | None = None) 
     return Answer(verdict, outcome.status, seconds, said=outcome.stderr, record_status=record_status)
 
 
-def ask_when_it_stands(truth: Truth, process: Any) -> Answer:
-    """Return what is said of a started program once it stands; again, if it was not yet there."""
+def ask_when_it_stands(truth: Truth, process: Any, age_s: float = 0.0) -> Answer:
+    """Return what is said of a program, started some time ago, once it stands; again, if it was not yet there."""
     answer = Answer({}, 2, 0.0)
     for look in range(LOOKS if truth.stuck else 1):
-        wait_until_it_stands(process.pid, truth.settle_s if look == 0 else 1.0)
+        wait_until_it_stands(process.pid, truth.settle_s - age_s if look == 0 else 1.0)
         if process.poll() is not None:
             return Answer({}, 2, 0.0, ended=process.returncode)
         answer = ask_about(_first_process(truth, process.pid))
