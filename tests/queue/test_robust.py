@@ -126,8 +126,8 @@ def put_slowly(queue: Any) -> None:
 def test_a_truncated_message_is_an_os_error_that_can_be_pickled() -> None:
     """As what a standard Connection raises at end of file in a message; pools send it home."""
     error = TruncatedMessage(7, 100, 60)
-    again = pickle.loads(pickle.dumps(error))
-    assert isinstance(again, OSError)
+    again: TruncatedMessage = pickle.loads(pickle.dumps(error))
+    assert issubclass(TruncatedMessage, OSError)
     assert (again.pid, again.expected_bytes, again.received_bytes) == (7, 100, 60)
     assert str(again) == "message cut short: process 7 ended after 60 of 100 bytes"
 
@@ -353,7 +353,10 @@ def test_drain_waits_for_members_that_are_no_children(queue: Queue) -> None:
 
 def leave_grandchild(queue: Any) -> None:
     """Exit at once; a child of ours puts something later."""
-    qtrace.queue.get_context("fork").Process(target=put_late, args=(queue, os.getpid())).start()
+    child = qtrace.queue.get_context("fork").Process(target=put_late, args=(queue, os.getpid()))
+    child.start()
+    slots = queue._robust.slots
+    wait_until(lambda: child.pid in [member.pid for member in slots.members()], what="the child's row")
     os._exit(0)
 
 
@@ -408,7 +411,7 @@ def test_a_pipe_has_the_size_asked_for_rounded_as_the_kernel_does(kind: Any, ask
 def test_a_pipe_has_the_kernels_size_if_nothing_is_asked() -> None:
     """64 KiB, if the user has not too many pipes."""
     reader, writer = os.pipe()
-    assert Queue().stats().capacity_bytes == qtrace.queue.pipes.pipe_capacity_bytes(reader)  # type: ignore[attr-defined]
+    assert Queue().stats().capacity_bytes == qtrace.queue.pipes.pipe_capacity_bytes(reader)
     os.close(reader)
     os.close(writer)
 
@@ -452,7 +455,7 @@ def unprivileged(size_bytes: int) -> str:
             if os.geteuid() == 0:
                 os.setgid(65534)
                 os.setuid(65534)
-            set_size = qtrace.queue.pipes.set_pipe_bytes  # type: ignore[attr-defined]
+            set_size = qtrace.queue.pipes.set_pipe_bytes
             pipe = os.pipe()
             try:
                 set_size(pipe[1], size_bytes)
