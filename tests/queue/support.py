@@ -38,7 +38,7 @@ def kill(process: BaseProcess) -> None:
     process.join()
 
 
-def blocked_in(process: BaseProcess, *numbers: int) -> bool:
+def blocked_in(process: Any, *numbers: int) -> bool:
     """Return whether a thread of the process is blocked in one of the system calls."""
     for thread in Path(f"/proc/{process.pid}/task").iterdir():
         call = (thread / "syscall").read_text().split()
