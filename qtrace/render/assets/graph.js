@@ -63,7 +63,7 @@ Q.graph = (() => {
     const margin = node.shape === "object" ? 30 : 20;
     const [name, under] = node.shape === "thread" ? [node.subtitle || node.title, node.subtitle ? node.title : ""] : [node.title, node.subtitle];
     const title = Q.cut(`${number && node.shape === "thread" ? `${number}  ` : ""}${name}`, node.w - margin, `bold 13px ${Q.theme.font}`);
-    const second = Q.cut([under, node.kind || (node.live ? "can go on" : "")].filter(Boolean).join(" · "), node.w - margin, `11px ${Q.theme.font}`);
+    const second = Q.cut((node.live && !node.kind ? ["can go on", under] : [under, node.kind]).filter(Boolean).join(" · "), node.w - margin, `11px ${Q.theme.font}`);
     return { x: node.x + node.w / 2, y: node.y + node.h / 2, showarrow: false, width: node.w - 4, height: node.h - 4, align: "center", valign: "middle", captureevents: true, name: node.key, hovertext: hover(node, model),
       text: `<b>${plain(title)}</b>${second ? `<br><span style="font-size:11px">${plain(second)}</span>` : ""}`,
       font: { size: 13, color: node.stuck ? Q.theme.ink : node.shape === "object" ? Q.theme.ink : Q.theme.muted }, bgcolor: "rgba(0,0,0,0)" };

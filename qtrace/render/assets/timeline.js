@@ -7,7 +7,7 @@ Q.timeline = (() => {
   const mount = (root) => {
     parts = {
       root,
-      axis: Q.el("canvas", { class: "axis" }),
+      axis: Q.el("canvas", { class: "axis", "aria-hidden": "true" }),
       labels: Q.el("div", { class: "labels" }),
       canvas: Q.el("canvas", { class: "lanes", tabindex: "0", role: "img", "aria-label": "Timeline: a lane a thread, coloured by kind of wait. The table of waits below holds the same as text." }),
       body: Q.el("div", { class: "tl-body" }),
