@@ -169,7 +169,9 @@ def _node(scene: Scene, groups: Groups, actor: Actor) -> Node:
         return _free(actor, Standing.RUNNING, "runs", WaitKind.EXTERNAL, in_call=False)
     events = tuple(resolve(scene, groups, actor, want) for want in thread.wants)
     events += _signal_events(scene, groups, actor, events)
-    kind = events[0].kind if len(events) == 1 or not thread.wants else _joint_kind(events)
+    if not events:
+        return _free(actor, Standing.EXTERNAL, "is in a call that qtrace does not know", WaitKind.EXTERNAL)
+    kind = events[0].kind if len(events) == 1 else _joint_kind(events)
     if kind is not WaitKind.GIL or _got_it(thread):
         free = _goes_on(scene, actor, events, kind)
         if free is not None:
@@ -204,8 +206,8 @@ def _free(
 
 def _goes_on(scene: Scene, actor: Actor, events: tuple[Event, ...], kind: WaitKind) -> Node | None:
     thread = actor.thread
-    if not events:
-        return _free(actor, Standing.EXTERNAL, "is in a call that qtrace does not know", kind)
+    if kind is WaitKind.GIL:
+        return _free(actor, Standing.RUNNING, "takes turns with the interpreter lock", kind, events)
     by_itself = [event for event in events if event.comes]
     enough = len(by_itself) == len(events) if thread.needs_all else bool(by_itself)
     if enough:

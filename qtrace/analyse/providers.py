@@ -173,7 +173,17 @@ def _held_by(
         return Event(kind, want.object_id, serving, full, groups.any_thread(living))
     edges = users_first(scene, actor, edges_to(scene, actor, living, why, want))
     edges = edges or _closed_at_exit(scene, actor, kind)
-    return Event(kind, want.object_id, edges, groups.any_thread(living), groups.any_thread(living))
+    everyone = groups.any_thread(living)
+    if kind is WaitKind.PIPE_FULL and _flushes_at_exit(scene, actor):
+        words = "a process that waits for its feeder in order to end does not read its own queue"
+        others = groups.any_thread(tuple(pid for pid in living if pid != actor.pid))
+        return Event(kind, want.object_id, edges, others, everyone, assumptions=(words,))
+    return Event(kind, want.object_id, edges, everyone, everyone)
+
+
+def _flushes_at_exit(scene: Scene, actor: Actor) -> bool:
+    main = scene.main_of(actor.pid)
+    return actor.does(Doing.MPQ_FEED) is not None and main is not None and main.does(Doing.MPQ_JOIN_FEEDER) is not None
 
 
 def _rest_of_message(

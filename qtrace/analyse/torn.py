@@ -50,10 +50,11 @@ def _by_framing(framing: Framing) -> Torn:
 
 def _by_frames(actor: Actor) -> Torn | None:
     # _recv(size, ...) counts down `remaining`; its caller _recv_bytes has a local `size` only when
-    # the header has been read (connection.py, CPython 3.7 to 3.13).
-    frames = [f for f in actor.stack if library_path(f.file) == "multiprocessing/connection.py"]
+    # the header has been read (connection.py, CPython 3.7 to 3.13). qtrace.queue's reader has the
+    # same locals.
+    frames = [f for f in actor.stack if library_path(f.file) in ("multiprocessing/connection.py", "queue/wire.py")]
     inner = next((f for f in frames if base_name(f.function) == "_recv"), None)
-    outer = next((f for f in frames if base_name(f.function) == "_recv_bytes"), None)
+    outer = next((f for f in frames if base_name(f.function) in ("_recv_bytes", "recv_bytes")), None)
     if inner is None or outer is None:
         return None
     size, remaining = _number(inner, "size"), _number(inner, "remaining")

@@ -1,0 +1,24 @@
+"""The table `objects`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from qtrace.analyse.frames import category, from_rows
+from qtrace.model.kinds import ObjectKind
+
+if TYPE_CHECKING:
+    from qtrace.analyse.trace import TraceParts
+
+
+def objects_table(parts: TraceParts) -> pd.DataFrame:
+    """Return a row for each object that a call was on."""
+    rows = parts.object_rows
+    used = np.flatnonzero(parts.is_used()).tolist()
+    found = from_rows("objects", [rows[number] for number in used])
+    kinds = [str(kind) for kind in ObjectKind]
+    places = np.array([kinds.index(rows[number][1]) for number in used], dtype=np.int64)
+    return found.assign(kind=category(places, kinds))

@@ -1,0 +1,88 @@
+"""Where the time went, by thread, and the one sentence on what holds the program up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from qtrace.model.kinds import Role, WaitKind
+
+if TYPE_CHECKING:
+    from qtrace.analyse.trace import Trace
+
+WORTH_SAYING = 0.2
+"""A thread that waited for less than a fifth of its life is not held up."""
+
+_WHY: dict[WaitKind, tuple[str, str]] = {
+    WaitKind.PIPE_FULL: ("for room in the pipe", "the consumer is slower than the producer"),
+    WaitKind.SOCKET_FULL: ("for room in the socket", "the receiver is slower than the sender"),
+    WaitKind.GIL: ("for the interpreter lock", "threads of one process compete for one interpreter"),
+    WaitKind.SEMAPHORE: ("for a semaphore", "those that hold it keep it too long, or it counts too few"),
+    WaitKind.LOCK: ("for a lock", "those that hold it keep it too long"),
+    WaitKind.FILE_LOCK: ("for a file lock", "those that hold it keep it too long"),
+    WaitKind.PIPE_EMPTY: ("for data in the pipe", "the producer is slower than the consumer"),
+    WaitKind.SOCKET_EMPTY: ("for data on the socket", "the sender is slower than the receiver"),
+}
+"""What the kind says, the most telling first: a full pipe proves that its reader is the slow side, an
+empty one may only mean that there is nothing to do."""
+
+
+def time_by_thread(trace: Trace) -> pd.DataFrame:
+    """Return where each thread's life went.
+
+    Columns: tid, pid, kind of wait (NA: it ran, or was ready to), ns, and share of the thread's life.
+    """
+    waits = trace.waits
+    waited = (waits["end_ns"] - waits["start_ns"]).groupby([waits["tid"], waits["kind"]], observed=True).sum()
+    lives = _lives(trace)
+    rows = []
+    for tid, pid, life in lives.itertuples(index=False):
+        by_kind = waited.loc[tid] if tid in waited.index.get_level_values(0) else pd.Series(dtype="int64")
+        spent = {str(kind): min(int(ns), life) for kind, ns in by_kind.items()}
+        running = max(life - sum(spent.values()), 0)
+        rows += [(tid, pid, kind, ns, ns / max(life, 1)) for kind, ns in [(None, running), *spent.items()]]
+    frame = pd.DataFrame(rows, columns=["tid", "pid", "kind", "ns", "share"])
+    return frame.astype({"tid": "int64", "pid": "int64", "kind": "string", "ns": "int64", "share": "float64"})
+
+
+def _lives(trace: Trace) -> pd.DataFrame:
+    threads = trace.threads
+    life = (threads["end_ns"].fillna(trace.end_ns) - threads["start_ns"]).clip(lower=0)
+    frame = pd.DataFrame({"tid": threads["tid"], "pid": threads["pid"], "life": life.astype("int64")})
+    return frame.groupby(["tid", "pid"], as_index=False, sort=False)["life"].sum()
+
+
+def bottleneck(trace: Trace) -> str:
+    """Return what most of the time was lost to, in a sentence, or nothing where nothing stands out.
+
+    ``the feeder of child 1 of app.py waited 71 % of the time for room in the pipe: the consumer is
+    slower than the producer``
+    """
+    spent = time_by_thread(trace)
+    for kind, (what, why) in _WHY.items():
+        rows = spent[(spent["kind"] == str(kind)) & (spent["share"] >= WORTH_SAYING)]
+        if kind in (WaitKind.PIPE_EMPTY, WaitKind.SOCKET_EMPTY):
+            rows = rows[rows["tid"].isin(_receivers(trace))]
+        if rows.empty:
+            continue
+        worst = rows.loc[rows["share"].idxmax()]
+        return f"{_who(trace, int(worst['tid']))} waited {worst['share']:.0%} of the time {what}: {why}".replace(
+            "% of", " % of"
+        )
+    return ""
+
+
+def _receivers(trace: Trace) -> set[int]:
+    # A thread that waits for data that never comes is idle, not held up.
+    return set(trace.messages["receiver_tid"].dropna().astype("int64").tolist())
+
+
+def _who(trace: Trace, tid: int) -> str:
+    thread = trace.threads[trace.threads["tid"] == tid].iloc[-1]
+    names = trace.processes[trace.processes["pid"] == thread["pid"]]["name"]
+    process = str(names.iloc[-1]) if len(names) else f"pid {thread['pid']}"
+    if thread["tid"] == thread["pid"]:
+        return process
+    title = "the feeder" if thread["role"] == str(Role.FEEDER) else f"thread {thread['name']}"
+    return f"{title} of {process}"
