@@ -38,11 +38,6 @@ _unpack_short = struct.Struct("!i").unpack
 _pack_long = struct.Struct("!Q").pack
 _unpack_long = struct.Struct("!Q").unpack
 
-# From this size on, a body is read into one buffer of its own. A pipe gives at most
-# what it holds, so a large body comes in chunks, and each os.read() of "the rest"
-# would allocate the whole rest anew.
-_READ_INTO_BYTES = 32768
-
 
 def header_of(size: int) -> bytes:
     """Return the header of a body of `size` bytes: 4 bytes, or 12 above 2 GiB - 1."""
@@ -143,42 +138,34 @@ class MessageReader:
         handle = self._connection.fileno()
         header = self._read(handle, SHORT_HEADER_BYTES)
         if len(header) != SHORT_HEADER_BYTES:
-            header = bytes(self._recv(handle, SHORT_HEADER_BYTES, header))
+            header = bytes(self._recv(handle, SHORT_HEADER_BYTES, header, end=not header))
         size = _unpack_short(header)[0]
         if size == -1:
             size = _unpack_long(self._recv(handle, 8))[0]
-        if size >= _READ_INTO_BYTES:
-            return self._recv_large(handle, size)
+        if size > MAX_JOINED_BYTES:
+            return self._recv(handle, size)
+        # It came in one write with its header: most often it is there as a whole.
         body = self._read(handle, size)
         if len(body) == size:
             return body
-        return self._recv(handle, size, body)
+        return self._recv(handle, size, body, end=not body)
 
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Return whether bytes (or end of file) arrive within `timeout` seconds; None waits for ever."""
         return readable_within(self._connection.fileno(), timeout)
 
-    def _recv(self, handle: int, size: int, chunk: bytes | None = None) -> Buffer:
-        # `chunk` is what a first read already gave; an empty one is end of file.
-        body = bytearray()
-        remaining = size
-        while True:
-            if chunk is not None:
-                if not chunk:
-                    raise end_of_file(at_start=remaining == size)
-                body += chunk
-                remaining -= len(chunk)
-            if remaining == 0:
-                return body
-            chunk = self._read(handle, remaining)
-
-    def _recv_large(self, handle: int, size: int) -> Buffer:
+    # The names of the locals are Connection's: whoever looks at a stack sees from them that this
+    # is the middle of a message, and how much is missing.
+    def _recv(self, handle: int, size: int, begun: bytes = b"", end: bool = False) -> Buffer:
+        # Into one buffer: a pipe gives at most what it holds, so a large body comes in chunks,
+        # and each os.read() of "the rest" would allocate the whole rest anew.
         body = bytearray(size)
+        body[: len(begun)] = begun
+        remaining = size - len(begun)
         read_into = self._file_of(handle).readinto
-        remaining = size
         with memoryview(body) as view:
             while remaining > 0:
-                count = read_into(view[size - remaining :])
+                count = 0 if end else read_into(view[size - remaining :])
                 if not count:
                     raise end_of_file(at_start=remaining == size)
                 remaining -= count
