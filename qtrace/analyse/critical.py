@@ -17,8 +17,6 @@ import pandas as pd
 if TYPE_CHECKING:
     from qtrace.analyse.trace import Trace
 
-COLUMNS = ["start_ns", "end_ns", "tid", "kind", "object_id"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
@@ -114,7 +112,7 @@ def _last_wait(waits: list[_Wait], now: int) -> _Wait | None:
 
 def _waits_by_thread(trace: Trace) -> dict[int, list[_Wait]]:
     frame = trace.waits
-    woken = dict(trace.wakes[["wait_id", "time_ns"]].itertuples(index=False))
+    woken: dict[int, int] = dict(zip(trace.wakes["wait_id"].tolist(), trace.wakes["time_ns"].tolist(), strict=True))
     found: dict[int, list[_Wait]] = {}
     wakers = frame["woken_by"].fillna(-1).astype("int64").tolist()
     columns = (frame[name].tolist() for name in ("tid", "start_ns", "end_ns", "wait_id"))

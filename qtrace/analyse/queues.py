@@ -18,6 +18,10 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+_FOR_ROOM = (WaitKind.PIPE_FULL, WaitKind.SOCKET_FULL)
+_FOR_DATA = (WaitKind.PIPE_EMPTY, WaitKind.SOCKET_EMPTY)
+
+
 def queues_table(trace: Trace) -> pd.DataFrame:
     """Return a row for each pipe or socket that carries messages.
 
@@ -42,10 +46,8 @@ def queues_table(trace: Trace) -> pd.DataFrame:
                 part["sender_tid"].nunique(),
                 part["receiver_tid"].nunique(),
                 _most_waiting(part),
-                waited.get((object_id, str(WaitKind.PIPE_FULL)), 0)
-                + waited.get((object_id, str(WaitKind.SOCKET_FULL)), 0),
-                waited.get((object_id, str(WaitKind.PIPE_EMPTY)), 0)
-                + waited.get((object_id, str(WaitKind.SOCKET_EMPTY)), 0),
+                sum(waited.get((str(object_id), str(kind)), 0) for kind in _FOR_ROOM),
+                sum(waited.get((str(object_id), str(kind)), 0) for kind in _FOR_DATA),
                 int(transit.median()) if len(done) else None,
             )
         )
@@ -55,9 +57,9 @@ def queues_table(trace: Trace) -> pd.DataFrame:
 
 
 def _waited(trace: Trace) -> dict[tuple[str, str], int]:
-    waits = trace.waits
-    spent = (waits["end_ns"] - waits["start_ns"]).groupby([waits["object_id"], waits["kind"]], observed=True).sum()
-    return {(str(name), str(kind)): int(ns) for (name, kind), ns in spent.items()}
+    waits = trace.waits.assign(ns=trace.waits["end_ns"] - trace.waits["start_ns"])
+    spent = waits.groupby(["object_id", "kind"], observed=True)["ns"].sum().reset_index()
+    return {(str(name), str(kind)): int(ns) for name, kind, ns in spent.itertuples(index=False)}
 
 
 def _most_waiting(messages: pd.DataFrame) -> int:

@@ -33,7 +33,10 @@ def time_by_thread(trace: Trace) -> pd.DataFrame:
 
     Columns: tid, pid, kind of wait (NA: it ran, or was ready to), ns, and share of the thread's life.
     """
-    waits = trace.waits
+    return _spent(trace, trace.waits)
+
+
+def _spent(trace: Trace, waits: pd.DataFrame) -> pd.DataFrame:
     waited = (waits["end_ns"] - waits["start_ns"]).groupby([waits["tid"], waits["kind"]], observed=True).sum()
     lives = _lives(trace)
     rows = []
@@ -50,7 +53,7 @@ def _lives(trace: Trace) -> pd.DataFrame:
     threads = trace.threads
     life = (threads["end_ns"].fillna(trace.end_ns) - threads["start_ns"]).clip(lower=0)
     frame = pd.DataFrame({"tid": threads["tid"], "pid": threads["pid"], "life": life.astype("int64")})
-    return frame.groupby(["tid", "pid"], as_index=False, sort=False)["life"].sum()
+    return frame.groupby(["tid", "pid"], sort=False)["life"].sum().reset_index()
 
 
 def bottleneck(trace: Trace) -> str:
@@ -59,17 +62,16 @@ def bottleneck(trace: Trace) -> str:
     ``the feeder of child 1 of app.py waited 71 % of the time for room in the pipe: the consumer is
     slower than the producer``
     """
-    spent = time_by_thread(trace)
+    spent = _spent(trace, trace.waits[~trace.waits["unfinished"]])  # a wait for ever is a hang, not slowness
     for kind, (what, why) in _WHY.items():
         rows = spent[(spent["kind"] == str(kind)) & (spent["share"] >= WORTH_SAYING)]
         if kind in (WaitKind.PIPE_EMPTY, WaitKind.SOCKET_EMPTY):
             rows = rows[rows["tid"].isin(_receivers(trace))]
         if rows.empty:
             continue
-        worst = rows.loc[rows["share"].idxmax()]
-        return f"{_who(trace, int(worst['tid']))} waited {worst['share']:.0%} of the time {what}: {why}".replace(
-            "% of", " % of"
-        )
+        place = int(rows["share"].to_numpy().argmax())
+        who, share = _who(trace, int(rows["tid"].iloc[place])), float(rows["share"].iloc[place])
+        return f"{who} waited {100 * share:.0f} % of the time {what}: {why}"
     return ""
 
 

@@ -42,25 +42,65 @@ class StackPart(Protocol):
 class WaitsPart(Protocol):
     """Blocked intervals: arrays of one length."""
 
-    call: Ints
-    kind: np.ndarray[Any, np.dtype[np.int8]]
-    woken_by: Ints
-    woken_ns: Ints
-    floor_ns: int
+    @property
+    def call(self) -> Ints:
+        """Place of the call."""
+
+    @property
+    def kind(self) -> np.ndarray[Any, np.dtype[np.int8]]:
+        """Place in `WaitKind`."""
+
+    @property
+    def woken_by(self) -> Ints:
+        """tid of who ended it; -1: nobody known."""
+
+    @property
+    def woken_ns(self) -> Ints:
+        """When that thread did; -1."""
+
+    @property
+    def floor_ns(self) -> int:
+        """Shorter intervals are not told from the cost of tracing."""
 
 
 class MessagesPart(Protocol):
     """Messages: arrays of one length, -1 where a value is missing."""
 
-    stream: Ints
-    seq: Ints
-    size: Ints
-    sender: Ints
-    receiver: Ints
-    write_start_ns: Ints
-    write_end_ns: Ints
-    read_start_ns: Ints
-    read_end_ns: Ints
+    @property
+    def stream(self) -> Ints:
+        """Number of the object that it was read from."""
+
+    @property
+    def seq(self) -> Ints:
+        """Number on that object."""
+
+    @property
+    def size(self) -> Ints:
+        """Body in bytes."""
+
+    @property
+    def sender(self) -> Ints:
+        """tid."""
+
+    @property
+    def receiver(self) -> Ints:
+        """tid."""
+
+    @property
+    def write_start_ns(self) -> Ints:
+        """Entry of the first write."""
+
+    @property
+    def write_end_ns(self) -> Ints:
+        """Exit of the last."""
+
+    @property
+    def read_start_ns(self) -> Ints:
+        """Entry of the first read."""
+
+    @property
+    def read_end_ns(self) -> Ints:
+        """Exit of the last."""
 
     @property
     def complete(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -70,10 +110,21 @@ class MessagesPart(Protocol):
 class FillPart(Protocol):
     """Levels of pipes: arrays of one length."""
 
-    stream: Ints
-    time_ns: Ints
-    bytes: Ints
-    capacity: Ints
+    @property
+    def stream(self) -> Ints:
+        """Number of the pipe."""
+
+    @property
+    def time_ns(self) -> Ints:
+        """From when on."""
+
+    @property
+    def bytes(self) -> Ints:
+        """The level."""
+
+    @property
+    def capacity(self) -> Ints:
+        """In bytes; -1: unknown."""
 
 
 class TraceParts(Protocol):

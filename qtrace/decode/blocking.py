@@ -9,12 +9,13 @@ import numpy as np
 from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, blocking, chosen
 from qtrace.model.records import CallFlag
 
-LEAST_FLOOR_NS, MOST_FLOOR_NS = 20_000, 1_000_000
+LEAST_FLOOR_NS, MOST_FLOOR_NS = 20_000, 300_000
 USUAL_FLOOR_NS = 100_000
 """Where a recording has too few calls that cannot wait: several times what a stop at entry and exit
 costs under the ptrace engine (20 to 40 us)."""
 _ENOUGH_SAMPLES = 100
-_FLOOR_QUANTILE = 0.99
+_FLOOR_QUANTILE = 0.95
+"""The longest of them are those at which the tracer looked something up, once for each object."""
 
 _EAGAIN, _ETIMEDOUT = -11, -110
 _FUTEX_COMMAND, _CLOCK_OR_PRIVATE = 0x7F, 0x180
@@ -46,13 +47,11 @@ def _futexes(calls: CallArray, meta: Mapping[str, str], commands: tuple[int, ...
 def floor_of(calls: CallArray, meta: Mapping[str, str]) -> int:
     """Return the shortest interval, in nanoseconds, that is called a wait.
 
-    It is measured on the recording itself: calls that cannot wait (closing, waking, futex waits that
-    found the word changed) take as long as entry, exit and the tracer's two stops do. 99 % of them
-    are shorter than the floor.
+    It is measured on the recording itself: futex calls that cannot wait (wakes, and waits that found
+    the word changed) take as long as entry, exit and the tracer's two stops do. 95 % of them are
+    shorter than the floor.
     """
-    architecture = architecture_of(meta)
-    quick = chosen(calls, architecture, ["close", "dup", "dup2", "pipe2", "futex_wake", "tgkill"])
-    quick |= futex_wakes(calls, meta) | (futex_waits(calls, meta) & (calls["ret"] == _EAGAIN))
+    quick: BoolArray = futex_wakes(calls, meta) | (futex_waits(calls, meta) & (calls["ret"] == _EAGAIN))
     quick &= (calls["flags"] & int(CallFlag.UNFINISHED)) == 0
     spent = calls["dur_ns"][quick]
     if len(spent) < _ENOUGH_SAMPLES:

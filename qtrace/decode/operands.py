@@ -14,8 +14,8 @@ from qtrace.decode.json_text import list_of, mapping_of
 from qtrace.model.records import CallFlag
 
 FUTEX_CALLS = ("futex", "futex_wake", "futex_wait")
-_FILE_LOCKING = ("flock", "fcntl")
-_F_SETLK, _F_SETLKW, _F_OFD_SETLK, _F_OFD_SETLKW = 6, 7, 37, 38
+_FCNTL_LOCKS = (5, 6, 7, 36, 37, 38)
+"""F_GETLK, F_SETLK, F_SETLKW and their F_OFD kin."""
 _SLEEPS = ("nanosleep", "clock_nanosleep")
 _SIGNAL_WAITS = ("pause", "rt_sigsuspend", "rt_sigtimedwait")
 _P_PID = 1
@@ -120,7 +120,7 @@ def operands(
     by_descriptor = np.flatnonzero(chosen(calls, architecture, calls_with_descriptor(architecture)))
     fd = (calls["a0"][by_descriptor] & np.uint64(0xFFFFFFFF)).astype(np.int64)
     number[by_descriptor] = _look_up(calls, by_descriptor, fd, descriptors)
-    _file_locks(calls, chosen(calls, architecture, _FILE_LOCKING), number, names)
+    _file_locks(calls, meta, number, names)
     _polls(calls, chosen(calls, architecture, ("poll", "ppoll")), number, descriptors, details)
     mapping = _futexes(calls, chosen(calls, architecture, FUTEX_CALLS), number, names, words)
     _children(calls, chosen(calls, architecture, ("wait4",)), number, names)
@@ -134,14 +134,15 @@ def _look_up(calls: CallArray, at: IntArray, fd: IntArray, descriptors: Descript
     return descriptors.numbers_at(calls["pid"][at].astype(np.int64), fd, calls["start_ns"][at])
 
 
-def _file_locks(calls: CallArray, which: BoolArray, number: np.ndarray[Any, Any], names: _Names) -> None:
+def _file_locks(calls: CallArray, meta: Mapping[str, str], number: np.ndarray[Any, Any], names: _Names) -> None:
     # The lock of a file is an object of its own: holding the file open is not holding its lock.
-    for at in np.flatnonzero(which & (number >= 0)).tolist():
+    architecture = architecture_of(meta)
+    locks = chosen(calls, architecture, ["flock"])
+    fcntl = np.flatnonzero(chosen(calls, architecture, ["fcntl"]))
+    locks[fcntl] = np.isin(calls["a1"][fcntl], _FCNTL_LOCKS)
+    for at in np.flatnonzero(locks & (number >= 0)).tolist():
         name = names.objects[number[at]]
-        command = int(calls["a1"][at])
-        locks = calls["a2"][at] or command in (_F_SETLK, _F_SETLKW, _F_OFD_SETLK, _F_OFD_SETLKW)
-        is_flock = command not in (_F_SETLK, _F_SETLKW, _F_OFD_SETLK, _F_OFD_SETLKW) and command < 16
-        if name.startswith("file:") and (locks or is_flock):
+        if name.startswith("file:"):
             number[at] = names.number("lock" + name[4:])
 
 

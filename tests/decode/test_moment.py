@@ -133,9 +133,7 @@ def test_polls_sleeps_and_epoll_sets_are_known_as_far_as_recorded(tmp_path: Path
         packed(10 * MS, MS, 101, "poll", (0x100, 1, 5_000), pid=100, head=struct.pack("<ihh", 3, 1, 0), flags=waiting),
         packed(11 * MS, MS, 102, "poll", (0x200, 2, (1 << 64) - 1), pid=100, flags=waiting),
         packed(12 * MS, MS, 103, "epoll_wait", (5, 0, 1, (1 << 64) - 1), pid=100, flags=waiting),
-        packed(
-            13 * MS, MS, 104, "nanosleep", (0x300,), pid=100, head=(7_000 * MS).to_bytes(8, "little"), flags=waiting
-        ),
+        packed(13 * MS, MS, 104, "nanosleep", (0x300,), pid=100, head=seven_seconds, flags=waiting),
     ]
     rows = {
         "processes": [(100, 0, 1, "app.py", "[]", PYTHON, 0, 0, None, None, None)],
