@@ -92,7 +92,7 @@ Q.graph = (() => {
       return { type: "path", path: outline(node), layer: "above", fillcolor: node.stuck ? Q.theme.stuckSoft : Q.theme.card, line: { color: hot ? Q.theme.stuck : Q.theme.muted, width: node.stuck ? 2.25 : hot ? 1.5 : 1.1, dash: node.live ? "dot" : "solid" } };
     });
     const annotations = [...placed.nodes.map((node) => label(node, model)), ...placed.arrows.map((a) => edgeLabel(a, nodes)).filter(Boolean)];
-    if (placed.hasRest && placed.spine.path.length) annotations.push({ x: 8, y: placed.restTop - 6, xanchor: "left", yanchor: "bottom", showarrow: false, text: "beside the chain", font: { size: 12, color: Q.theme.muted } });
+    if (placed.hasRest && placed.spine.path.length) annotations.push({ x: 8, y: placed.restTop - 6, xanchor: "left", yanchor: "bottom", showarrow: false, text: model.source === "verdict" && Q.view.chain.length ? "beside the chain" : "other threads", font: { size: 12, color: Q.theme.muted } });
     // Data units are pixels: boxes and letters keep their size, whatever the page's width.
     const axis = { visible: false, fixedrange: true, zeroline: false };
     const figure = { width: wide, height: placed.height, margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: false, dragmode: false,

@@ -109,13 +109,15 @@ Q.timeline = (() => {
     const selected = Q.state.selected;
     if (selected < 0) return;
     const hops = Q.waits.chainOf(selected);
-    for (const hop of hops) {
+    hops.forEach((hop, n) => {
       const from = box(hop.from, top);
       const row = rowOfLane.get(hop.lane);
-      if (!from || !row) continue;
-      const px = hop.open ? Q.clamp(x(hop.time), 12, wide - 24) : x(hop.time);
+      if (!from || !row) return;
+      // Unfinished waits overlap to the end: their arrows stand apart, in the order of the chain.
+      const left = Q.clamp(x(hop.time), 12, wide - 40);
+      const px = hop.open ? left + ((wide - 40 - left) * (n + 1)) / (hops.length + 1) : x(hop.time);
       arrow(context, px, from.y + from.h / 2, row.y - top + row.height / 2, hop.open);
-    }
+    });
     outline(context, selected, top, Q.theme.accent, wide);
   };
   // Unfinished: from the waiter to who could end it. Ended: from the waker to whom it woke.
@@ -123,22 +125,27 @@ Q.timeline = (() => {
     const [tail, head] = open ? [fromY, toY] : [toY, fromY];
     const way = Math.sign(head - tail) || 1;
     const bend = Q.clamp(Math.abs(head - tail) / 6, 6, 22);
+    const line = new Path2D();
+    line.moveTo(px, tail);
+    line.bezierCurveTo(px + bend, tail + way * 4, px + bend, head - way * 12, px, head - way * 5);
+    const ends = new Path2D();
+    ends.arc(px, tail, 3, 0, 7);
+    ends.moveTo(px, head);
+    ends.lineTo(px - 4.5, head - way * 8);
+    ends.lineTo(px + 4.5, head - way * 8);
+    ends.closePath();
+    // A halo, for the arrow crosses bars of any colour.
+    context.strokeStyle = Q.theme.card;
+    context.lineWidth = 5;
+    context.lineJoin = "round";
+    context.stroke(line);
+    context.stroke(ends);
     context.strokeStyle = context.fillStyle = open ? Q.theme.stuck : Q.theme.accent;
-    context.lineWidth = 1.75;
+    context.lineWidth = 2;
     context.setLineDash(open ? [] : [4, 3]);
-    context.beginPath();
-    context.moveTo(px, tail);
-    context.bezierCurveTo(px + bend, tail + way * 4, px + bend, head - way * 12, px, head - way * 5);
-    context.stroke();
+    context.stroke(line);
     context.setLineDash([]);
-    context.beginPath();
-    context.arc(px, tail, 3, 0, 7);
-    context.fill();
-    context.beginPath();
-    context.moveTo(px, head);
-    context.lineTo(px - 4.5, head - way * 8);
-    context.lineTo(px + 4.5, head - way * 8);
-    context.fill();
+    context.fill(ends);
   };
 
   const laneAt = (py) => {
