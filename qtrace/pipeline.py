@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from qtrace.errors import RecordingError
 
 if TYPE_CHECKING:
+    from qtrace.analyse.trace import Trace
     from qtrace.capture.recorder import Recorded
     from qtrace.export.schema_text import RecordingSchema
     from qtrace.model.snapshot import Snapshot
@@ -135,7 +136,7 @@ def verdict_json(verdict: Verdict, kind: str, value: int | str) -> dict[str, obj
 
 
 def record(
-    target: Sequence[str],
+    target: Sequence[str] | int,
     output: Path | None = None,
     *,
     python: str = "",
@@ -147,12 +148,17 @@ def record(
     follow: bool = True,
     redact: bool = False,
     placement: str = "auto",
+    duration_s: float | None = None,
+    max_events: int | None = None,
+    max_bytes: int | None = None,
+    last_s: float | None = None,
     on_verdict: Callable[[Verdict, bool], None] | None = None,
 ) -> Recorded:
     """Run a program under the tracer to its end, or until it can never go on.
 
     Args:
         target: A script, ``-m`` and a module, ``-c`` and code, or a command; then its arguments.
+            Or a pid (an int): that running process with its descendants, until it is let go.
         output: The recording; a new name in the working folder if None.
         python: The interpreter for scripts; the one that runs qtrace if empty.
         overwrite: Whether an existing output may be replaced.
@@ -163,6 +169,10 @@ def record(
         follow: Trace the children too.
         redact: Keep arguments, paths and source lines out of the recording.
         placement: ``auto``, ``together`` or ``free``: whether tracer and tracees share a CPU.
+        duration_s: Record only so long; a running program is then let go.
+        max_events: Store only so many calls.
+        max_bytes: Store only so much of calls.
+        last_s: Store only the last so many seconds.
         on_verdict: Told of a hang at once: the verdict, and whether the program is being ended.
 
     Raises:
@@ -177,9 +187,10 @@ def record(
     from qtrace.capture import recorder
     from qtrace.capture.target import resolve
 
-    program = resolve(target, python)
+    words = ["pid", str(target)] if isinstance(target, int) else list(target)
+    program = resolve(words, python) if not isinstance(target, int) else None
     options = recorder.RecordOptions(
-        output or new_name(target),
+        output or new_name(words),
         overwrite,
         int(hang_after_s * 1e9),
         end_on_hang,
@@ -187,10 +198,18 @@ def record(
         use_seccomp,
         follow,
         redact,
-        placement=placement,
-        target_words=shlex.join(target),
+        None if duration_s is None else int(duration_s * 1e9),
+        max_events,
+        max_bytes,
+        None if last_s is None else int(last_s * 1e9),
+        placement,
+        shlex.join(words),
     )
-    return recorder.record(program, options, explain_snapshot, on_verdict or (lambda verdict, ends: None))
+    tell = on_verdict or (lambda verdict, ends: None)
+    if program is None:
+        assert isinstance(target, int)
+        return recorder.record_running(target, options, explain_snapshot, tell)
+    return recorder.record(program, options, explain_snapshot, tell)
 
 
 def new_name(target: Sequence[str]) -> Path:
@@ -239,3 +258,18 @@ def _recording_schema() -> RecordingSchema:
     tables = [(table.name, table.row, table.ddl) for table in schema.TABLES]
     notes = (schema.__doc__ or "").replace("`qtrace schema` prints this module's text. ", "")
     return RecordingSchema(schema.SCHEMA_VERSION, schema.APPLICATION_ID, notes, tables)
+
+
+def load(path: str | Path) -> Trace:
+    """Return a recording as pandas tables, each made when it is first looked at.
+
+    Raises:
+        RecordingError: The file is no recording, or cannot be read.
+    """
+    from qtrace.analyse.trace import Trace
+    from qtrace.decode.parts import Parts
+    from qtrace.tracefile.reader import TraceReader
+
+    with TraceReader(path) as reader:
+        parts = Parts(reader)
+    return Trace.from_parts(parts, Path(path).stem, lambda: explain_recording(Path(path)))

@@ -26,6 +26,8 @@ OPTIONS = (
     | ptrace_calls.O_TRACEEXEC
     | ptrace_calls.O_TRACESECCOMP
 )
+_FOLLOWING = ptrace_calls.O_TRACEFORK | ptrace_calls.O_TRACEVFORK
+"""Threads are followed in any case: they are the program itself."""
 _EXEC_FAILED = 127
 
 
@@ -61,13 +63,16 @@ class Launch:
         os.close(go_read)
         os.close(answer_write)
 
-    def seize(self) -> None:
+    def seize(self, follow: bool = True) -> None:
         """Begin to trace the child.
+
+        Args:
+            follow: Whether its threads and children are traced too.
 
         Raises:
             PermissionRefusedError: The system forbids it.
         """
-        answer = ptrace_calls.request(ptrace_calls.SEIZE, self.pid, 0, OPTIONS)
+        answer = ptrace_calls.request(ptrace_calls.SEIZE, self.pid, 0, OPTIONS if follow else OPTIONS & ~_FOLLOWING)
         if answer < 0:
             os.close(self._go)
             os.waitpid(self.pid, 0)

@@ -17,12 +17,13 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from qtrace.capture import ptrace_calls
 from qtrace.capture.callhooks import HAS_HEAD, CallHooks
 from qtrace.capture.ptrace_calls import (
     CONT,
+    DETACH,
     EVENT_CLONE,
     EVENT_EXEC,
     EVENT_FORK,
@@ -114,6 +115,8 @@ class Loop:
         """Tracees inside a call that is not recorded (with every_call)."""
         self._group_stopped: set[int] = set()
         self._thread: int | None = None
+        self.letting_go = False
+        self._let_go: set[int] = set()
         self._memory = ptrace_calls.MemoryReader()
 
     # --- the hot path ----------------------------------------------------------------------------
@@ -177,7 +180,7 @@ class Loop:
     def _entry_slowly(self, tid: int, now: int) -> None:
         """An entry of a new thread, of a 32-bit program, or while some call is interrupted."""
         if ptrace_calls.stop_architecture() != self._machine_word:
-            resume(tid, self.run_on)
+            self._run_on(tid, self.run_on)
             return
         call = ptrace_calls.WORDS[:7].tolist()
         pid = self._known(tid, now)
@@ -188,7 +191,7 @@ class Loop:
             hook = self.hooks.entry.get(call[0])
             head = hook(tid, pid, call, now) if hook is not None else None
             self.open_calls[tid] = (now, call, 0, 0) if head is None else (now, call, HAS_HEAD, head)
-        resume(tid, SYSCALL)
+        self._run_on(tid, SYSCALL)
 
     def _go_on_or_end(self, tid: int, pid: int, before: OpenCall, call: list[int]) -> None:
         """An interrupted call is made again: the same wait. Or the program went on to another."""
@@ -211,13 +214,13 @@ class Loop:
             else:
                 self._end_interrupted(tid, now)
                 self._skip.add(tid)
-                resume(tid, SYSCALL)
+                self._run_on(tid, SYSCALL)
             return
         begun = self.open_calls.pop(tid, None)
         self._skip.discard(tid)
         if begun is not None:
             self._exit_slowly(tid, begun, ptrace_calls.RESULT[0], now)
-        resume(tid, self.run_on)
+        self._run_on(tid, self.run_on)
 
     def _exit_slowly(self, tid: int, begun: OpenCall, ret: int, now: int) -> None:
         pid = self._known(tid, now)
@@ -241,6 +244,12 @@ class Loop:
     def _store(self, tid: int, pid: int, begun: OpenCall, end: int, ret: int, more: int = 0) -> None:
         start, call, flags, head = begun
         self.emit(packed(tid, pid, start, end, call, flags | more, ret, head))
+
+    def in_progress(self, tid: int, number: int, args: Sequence[int], now: int) -> None:
+        """A call that a tracee was inside of when it was attached to: the attach interrupts it."""
+        if number in self.wanted:
+            self.interrupted[tid] = (now, [number, *args], int(CallFlag.AT_ATTACH), 0)
+            self.interrupted_at[tid] = now
 
     def _known(self, tid: int, now: int) -> int:
         pid = self.tracees.pid_of.get(tid)
@@ -267,6 +276,25 @@ class Loop:
         else:
             self._signalled(tid, number, now)
 
+    def _run_on(self, tid: int, how: int, number: int = 0) -> None:
+        if self.letting_go:
+            # A tracee in a group stop stays in it (ptrace(2), PTRACE_DETACH): the stop is its own.
+            resume(tid, DETACH, number)
+            self._let_go.add(tid)
+        else:
+            resume(tid, how, number)
+
+    def let_go(self) -> None:
+        """Detach from every tracee, each in the state it is in. From the loop's thread only.
+
+        A tracee has to be stopped to be let go. Its call in progress goes on by itself.
+        """
+        self.letting_go = True
+        self.release_held()
+        for tid in list(self.tracees.pid_of):
+            if ptrace_calls.request(ptrace_calls.INTERRUPT, tid) < 0:
+                continue
+
     def how(self, tid: int) -> int:
         """How a tracee has to run on: to the exit of its call, if it is in one."""
         return SYSCALL if tid in self.open_calls or self.every_call else CONT
@@ -288,7 +316,7 @@ class Loop:
                 (self.hooks.shares if flags & _CLONE_FILES else self.hooks.forked)(parent, pid)
             facts = {"flags": flags, "thread": pid == parent, "call": _EVENT_WORDS[event], "pid": pid}
             self.lifecycle(now, parent, tid, "clone", child, facts)
-        resume(tid, self.how(tid))
+        self._run_on(tid, self.how(tid))
 
     def _clone_facts(self, tid: int, call: list[int]) -> tuple[int, int | None]:
         """Flags and thread pointer of the clone that a thread is inside of."""
@@ -319,7 +347,7 @@ class Loop:
         if process is not None:
             facts |= {"argv": list(process.argv), "exe": process.exe}
         self.lifecycle(now, tid, tid, "exec", None, facts)
-        resume(tid, self.how(tid))
+        self._run_on(tid, self.how(tid))
 
     def _stopped(self, tid: int, number: int, now: int) -> None:
         """PTRACE_EVENT_STOP: a new tracee, a group stop, or the end of one."""
@@ -328,7 +356,7 @@ class Loop:
             if tid not in self._group_stopped:
                 self._group_stopped.add(tid)
                 self.lifecycle(now, pid, tid, "stop", number, None)
-            resume(tid, LISTEN)
+            self._run_on(tid, LISTEN)
             return
         if tid in self._group_stopped:
             self._group_stopped.discard(tid)
@@ -337,7 +365,7 @@ class Loop:
 
     def at_interrupt_stop(self, tid: int, now: int) -> None:
         """A tracee has stopped because it is new, was continued, or was asked to; it runs on."""
-        resume(tid, self.how(tid))
+        self._run_on(tid, self.how(tid))
 
     def _signalled(self, tid: int, number: int, now: int) -> None:
         pid = self._known(tid, now)
@@ -351,13 +379,13 @@ class Loop:
         if number == signal.SIGINT and self.hold_interrupts.is_set():
             self.held[tid] = number
             return
-        resume(tid, self.how(tid), number)
+        self._run_on(tid, self.how(tid), number)
 
     def release_held(self) -> None:
         """Let the signals that were held back reach the program. From the loop's thread only."""
         for tid, number in list(self.held.items()):
             del self.held[tid]
-            resume(tid, self.how(tid), number)
+            self._run_on(tid, self.how(tid), number)
 
     def call_soon(self, action: Callable[[], None]) -> None:
         """Have something done in the loop's thread, the only one that may use ptrace.

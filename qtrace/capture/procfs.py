@@ -122,12 +122,20 @@ def syscall_line(pid: int, tid: int) -> str | None:
 
 def parse_syscall(line: str, architecture: Architecture) -> tuple[str, tuple[int, ...]] | None:
     """Return name and arguments of the call that a syscall line shows; None if it is in none."""
+    found = parse_numbers(line)
+    if found is None:
+        return None
+    number, args = found
+    row = by_number(architecture).get(number)
+    return (row.name if row is not None else f"syscall_{number}"), args
+
+
+def parse_numbers(line: str) -> tuple[int, tuple[int, ...]] | None:
+    """Return number and arguments of the call that a syscall line shows; None if it is in none."""
     fields = line.split()
     if len(fields) < 9 or fields[0] == "-1":
         return None
-    number = int(fields[0])
-    row = by_number(architecture).get(number)
-    return (row.name if row is not None else f"syscall_{number}"), tuple(int(field, 16) for field in fields[1:7])
+    return int(fields[0]), tuple(int(field, 16) for field in fields[1:7])
 
 
 @dataclass(frozen=True, slots=True)

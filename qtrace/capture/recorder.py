@@ -11,23 +11,25 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from qtrace.capture import ptrace_calls, seccomp
+from qtrace.capture import procfs, ptrace_calls, seccomp
+from qtrace.capture.attach import attach
 from qtrace.capture.callhooks import CallHooks
 from qtrace.capture.launch import Launch, Program
 from qtrace.capture.loop import WAKE_SIGNAL, Loop
 from qtrace.capture.placement import Placement
-from qtrace.capture.snapshot import architecture
+from qtrace.capture.snapshot import architecture, require_process
 from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
+from qtrace.errors import QtraceError
 from qtrace.model.snapshot import Snapshot
 from qtrace.model.syscalls import Architecture
 from qtrace.model.verdict import Verdict
-from qtrace.tracefile.writer import TraceWriter
+from qtrace.tracefile.writer import Limits, TraceWriter
 
 Judge = Callable[[Snapshot], Verdict]
 _SWITCH_SECONDS = 0.0005
@@ -97,23 +99,72 @@ def record(
     """
     machine = architecture()
     with _kept_for_failure(options.output, options.overwrite) as keep_old:
-        writer = TraceWriter(options.output, overwrite=options.overwrite)
+        writer = TraceWriter(options.output, overwrite=options.overwrite, limits=_limits(options))
         try:
             code = _filter(machine) if options.use_seccomp and options.follow else None
             launch = Launch(program, code)
-            recording = _Recording(writer, options, launch, judge, on_verdict)
-            launch.seize()
+            recording = _Recording(writer, options, launch.pid, judge, on_verdict)
+            launch.seize(options.follow)
         except BaseException:
             writer.close()
             options.output.unlink(missing_ok=True)
             raise
-        result = recording.run(program)
+
+        def begin(now_ns: int) -> None:
+            recording.tracees.add_root(launch.pid, os.getpid(), now_ns)
+            if recording.loop.every_call:
+                ptrace_calls.request(ptrace_calls.INTERRUPT, launch.pid)
+            launch.go()
+
+        result = recording.run(program.argv, begin)
         failure = launch.failure()
         if failure is not None:
             options.output.unlink(missing_ok=True)
             raise failure
         keep_old()
     return result
+
+
+def record_running(
+    pid: int, options: RecordOptions, judge: Judge, on_verdict: Callable[[Verdict, bool], None]
+) -> Recorded:
+    """Record a running tree until it has ended, is let go by a signal, or `duration_ns` is over.
+
+    Args:
+        pid: The topmost process; its descendants are taken with it.
+        options: How to record; what is about launching does not matter.
+        judge: Says what a moment means.
+        on_verdict: Told of a hang at once. The program is never ended.
+
+    Raises:
+        TargetError: There is no such process.
+        PermissionRefusedError: The system does not permit tracing it.
+        OutputExistsError: The output exists and is not to be overwritten.
+        RecordingError: The output cannot be written.
+    """
+    machine = architecture()
+    require_process(pid)
+    with _kept_for_failure(options.output, options.overwrite) as keep_old:
+        writer = TraceWriter(options.output, overwrite=options.overwrite, limits=_limits(options))
+        recording = _Recording(writer, options, pid, judge, on_verdict, attached=True)
+        try:
+
+            def begin(now_ns: int) -> None:
+                attach(pid, recording.loop, recording.tracees, machine, now_ns)
+
+            result = recording.run(procfs.argv(pid), begin)
+        except QtraceError:
+            writer.close()
+            options.output.unlink(missing_ok=True)
+            raise
+        keep_old()
+    return result
+
+
+def _limits(options: RecordOptions) -> Limits:
+    until = None if options.duration_ns is None else time.monotonic_ns() + options.duration_ns
+    words = {"duration": f"{(options.duration_ns or 0) / 1e9:g} s"}
+    return Limits(options.max_events, options.max_bytes, until, options.last_ns, words)
 
 
 def _filter(machine: Architecture) -> bytes:
@@ -145,22 +196,25 @@ class _Recording:
         self,
         writer: TraceWriter,
         options: RecordOptions,
-        launch: Launch,
+        root: int,
         judge: Judge,
         on_verdict: Callable[[Verdict, bool], None],
+        attached: bool = False,
     ) -> None:
         self.writer = writer
         self.options = options
-        self.launch = launch
-        machine = architecture()
-        every_call = not (options.use_seccomp and options.follow)
+        self.root = root
+        self.machine = architecture()
+        self.attached = attached
+        every_call = attached or not (options.use_seccomp and options.follow)
         self.tracees = Tracees(writer.add_row, options.redact)
-        placement = Placement(options.placement, threading.get_native_id(), self.tracees.creator_of)
-        hooks = CallHooks(writer.add_row, machine, placement)
-        self.loop = Loop(self.tracees, hooks, writer.add_calls, self._lifecycle, machine, every_call)
-        self.loop.wanted = frozenset(seccomp.recorded_numbers(machine))
-        self.loop.root = launch.pid
-        self.watch = Watch(writer, self.loop, options, launch.pid, judge, on_verdict, placement)
+        self.placement = Placement(options.placement, threading.get_native_id(), self.tracees.creator_of)
+        hooks = CallHooks(writer.add_row, self.machine, self.placement)
+        self.loop = Loop(self.tracees, hooks, writer.add_calls, self._lifecycle, self.machine, every_call)
+        self.loop.wanted = frozenset(seccomp.recorded_numbers(self.machine))
+        self.loop.root = root
+        self.loop.begun = attached or not every_call
+        self.watch = Watch(writer, self.loop, options, root, judge, on_verdict, self.placement, attached)
 
     def _lifecycle(
         self, time_ns: int, pid: int, tid: int, event: str, value: int | None, detail: dict[str, object] | None
@@ -170,46 +224,51 @@ class _Recording:
         text = json.dumps(detail) if detail else None
         self.writer.add_row("lifecycle", (time_ns, pid, tid, event, value, text))
 
-    def run(self, program: Program) -> Recorded:
+    def run(self, argv: Sequence[str], begin: Callable[[int], None]) -> Recorded:
+        """Trace until nobody is left.
+
+        Args:
+            argv: What is recorded, for the file.
+            begin: Lets the program go, or attaches to it; given the time.
+        """
         start = time.monotonic_ns()
-        self.writer.set_meta(**_facts(self.options, program, self.launch.pid, start))
-        self.tracees.add_root(self.launch.pid, os.getpid(), start)
+        self.writer.set_meta(**_facts(self.options, argv, self.root, start, self.attached))
         self.writer.watch_pending(self.loop.pending)
-        if self.loop.every_call:
-            ptrace_calls.request(ptrace_calls.INTERRUPT, self.launch.pid)
         before = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_SECONDS)
         try:
             with _handlers(self.loop, self.watch):
+                begin(start)
                 self.watch.start()
-                self.launch.go()
                 self.loop.run()
         finally:
             sys.setswitchinterval(before)
             self.watch.finish()
-        return self._result(start)
+        return self._result()
 
-    def _result(self, start: int) -> Recorded:
+    def _result(self) -> Recorded:
         watch, loop = self.watch, self.loop
-        status = loop.exit_status.get(self.launch.pid)
+        status = loop.exit_status.get(self.root)
         self.writer.set_meta(
             end_ns=time.monotonic_ns(), end_reason=watch.ended_because or "exit", exit_status=status, complete=1
         )
         self.writer.close()
+        notes = [f"{left.calls:,} calls are not in it: {why}" for why, left in self.writer.left_out.items()]
         return Recorded(
             self.options.output, status, watch.ended_because, watch.verdict, self.writer.calls_written,
-            self.tracees.ever, self.writer.failure, watch.notes,
+            self.tracees.ever, self.writer.failure, [*watch.notes, *notes],
         )  # fmt: skip
 
 
-def _facts(options: RecordOptions, program: Program, root: int, start: int) -> dict[str, object]:
+def _facts(options: RecordOptions, argv: Sequence[str], root: int, start: int, attached: bool) -> dict[str, object]:
     facts: dict[str, object] = {
         "qtrace": version("qtrace"),
         "python": platform.python_version(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
         "engine": "ptrace",
-        "seccomp": int(options.use_seccomp and options.follow),
+        "seccomp": int(options.use_seccomp and options.follow and not attached),
+        "attached": int(attached),
         "start_ns": start,
         "start_wall_ns": time.time_ns(),
         "root_pid": root,
@@ -217,7 +276,7 @@ def _facts(options: RecordOptions, program: Program, root: int, start: int) -> d
         "redacted": int(options.redact),
     }
     if not options.redact:
-        facts |= {"target": options.target_words, "argv": list(program.argv), "cwd": str(Path.cwd())}
+        facts |= {"target": options.target_words, "argv": list(argv), "cwd": str(Path.cwd())}
     return facts
 
 

@@ -54,6 +54,7 @@ class Watch(threading.Thread):
         judge: Judge,
         on_verdict: Callable[[Verdict, bool], None],
         placement: Placement,
+        attached: bool = False,
     ) -> None:
         super().__init__(name="qtrace-watch", daemon=True)
         self.ended_because = ""
@@ -67,6 +68,8 @@ class Watch(threading.Thread):
         self._on_verdict = on_verdict
         self._over = threading.Event()
         self._placement = placement
+        self._attached = attached
+        self._let_go = False
         self._interrupts: list[int] = []
         self._start_ns = time.monotonic_ns()
         self._names = by_number(architecture())
@@ -98,7 +101,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         """Look every 50 ms until the program is gone."""
-        while not self._over.wait(_TICK_SECONDS):
+        while not self._over.wait(_TICK_SECONDS) and not self._let_go:
             now = time.monotonic_ns()
             self._placement.tick(
                 self._loop.stops, [(pid, tid) for tid, pid in self._loop.tracees.pid_of.copy().items()]
@@ -106,7 +109,7 @@ class Watch(threading.Thread):
             if self._kill_at_ns is not None:
                 self._go_on_ending(now)
                 continue
-            if self._interrupts:
+            if self._interrupts or (self._attached and self._is_over(now)):
                 self._interrupted()
                 continue
             self._stacks_of_long_waits(now)
@@ -117,6 +120,10 @@ class Watch(threading.Thread):
                 self._look(now)
         if self._skipped_stacks:
             self._writer.set_meta(stacks_skipped=self._skipped_stacks)
+
+    def _is_over(self, now: int) -> bool:
+        limit = self._options.duration_ns
+        return limit is not None and now - self._start_ns >= limit
 
     # --- stacks ----------------------------------------------------------------------------------
 
@@ -191,7 +198,7 @@ class Watch(threading.Thread):
             return
         self._look_every_ns = max(self._options.hang_after_ns // 3, 300_000_000)
         if verdict.certainty is Certainty.PROVEN and self._holds_the_program(verdict, now):
-            if self._options.end_on_hang:
+            if self._options.end_on_hang and not self._attached:
                 self._end("hang", snapshot, verdict, signal.SIGTERM)
                 return
             self._tell(snapshot, verdict)
@@ -230,7 +237,24 @@ class Watch(threading.Thread):
 
     # --- the end ---------------------------------------------------------------------------------
 
+    def _detach(self) -> None:
+        """Let a tree go that was running before: with the verdict of this moment, untouched."""
+        now = time.monotonic_ns()
+        threads = [(pid, tid) for tid, pid in self._loop.tracees.pid_of.copy().items()]
+        self._placement.apart(threads)
+        self._loop.call_soon(self._loop.let_go)
+        self.ended_because = "detach"
+        self._writer.set_meta(end_begins_ns=now, end_reason="detach")
+        # The look is taken while the program runs free again: it costs it nothing.
+        snapshot = self._snapshot()
+        self.verdict = self._judge(snapshot)
+        self._store_snapshot(snapshot, "detach")
+        self._let_go = True
+
     def _interrupted(self) -> None:
+        if self._attached:
+            self._detach()
+            return
         number = self._interrupts[0]
         self._interrupts.clear()
         snapshot = self._snapshot()

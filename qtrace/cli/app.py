@@ -37,6 +37,7 @@ def build_app(argv: list[str]) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_show_locals=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,
     )
     app.callback()(lambda: None)
     named = next((word for word in argv if not word.startswith("-")), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from enum import StrEnum
@@ -22,7 +23,22 @@ if TYPE_CHECKING:
 CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 ENDED_BY_QTRACE = 124
 VALUE_OPTIONS = frozenset(
-    {"--python", "-o", "--output", "--hang-after", "--on-hang", "--timeout", "--engine", "--placement"}
+    {
+        "--python",
+        "-o",
+        "--output",
+        "--hang-after",
+        "--on-hang",
+        "--timeout",
+        "--engine",
+        "--placement",
+        "-p",
+        "--pid",
+        "--duration",
+        "--max-events",
+        "--max-size",
+        "--last",
+    }
 )
 """Options that take a value: what follows one is not the target. A test compares them."""
 
@@ -55,6 +71,22 @@ def prepare(words: list[str]) -> list[str]:
     return words
 
 
+_SIZE = re.compile(r"([0-9.]+)\s*([kKmMgG]?)i?[bB]?")
+_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def parse_size(text: str) -> int:
+    """Return bytes of ``500M`` or ``2G``.
+
+    Raises:
+        UsageError: It is no size.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{text!r} is not a size", "Write bytes, or a number with K, M or G: 500M.")
+    return int(float(found[1]) * _FACTORS[found[2].lower()])
+
+
 def record(
     target: Annotated[
         list[str] | None,
@@ -71,6 +103,15 @@ def record(
         OnHang, typer.Option(help="End a program that is proven to hang, or only say so.")
     ] = OnHang.STOP,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End the program after so long.")] = None,
+    pid: Annotated[
+        int | None, typer.Option("-p", "--pid", help="A running process instead, with its descendants; Ctrl-C lets go.")
+    ] = None,
+    duration: Annotated[float | None, typer.Option(metavar="SECONDS", help="Record only so long.")] = None,
+    max_events: Annotated[int | None, typer.Option(metavar="N", help="Store at most so many calls.")] = None,
+    max_size: Annotated[str, typer.Option(metavar="BYTES", help="Store at most so much: 500M, 2G.")] = "",
+    last: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Keep only the last so many seconds (flight recorder).")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto or ptrace.")] = "auto",
     placement: Annotated[
         Placement, typer.Option(help="Put tracer and program on one CPU while calls are frequent, always, or never.")
@@ -98,10 +139,12 @@ def record(
     """
     if engine not in ("auto", "ptrace"):
         raise EngineError(f"there is no engine {engine}", "Choose --engine ptrace, or leave it out.")
-    if hang_after <= 0 or (timeout is not None and timeout <= 0):
-        raise UsageError("a time has to be above zero", "For example: --hang-after 3 --timeout 60")
+    if any(number is not None and number <= 0 for number in (hang_after, timeout, duration, last, max_events)):
+        raise UsageError("times and limits have to be above zero", "For example: --hang-after 3 --timeout 60")
+    if pid is not None and target:
+        raise UsageError("-p and a program exclude one another", "Leave one of them out.")
     result = pipeline.record(
-        target or [],
+        pid if pid is not None else (target or []),
         output,
         python=python,
         overwrite=force,
@@ -112,6 +155,10 @@ def record(
         follow=follow,
         redact=redact,
         placement=placement.value,
+        duration_s=duration,
+        max_events=max_events,
+        max_bytes=parse_size(max_size) if max_size else None,
+        last_s=last,
         on_verdict=None if quiet else _tell,
     )
     if not quiet:
@@ -129,6 +176,7 @@ def _say_end(result: Recorded) -> None:
         "hang": "ended the program: it can never go on",
         "timeout": "ended the program at its time limit",
         "interrupt": "was interrupted",
+        "detach": "let the program go",
     }.get(result.ended_because)
     processes = "1 process" if result.processes == 1 else f"{result.processes:,} processes"
     said = f"qtrace: {why}; recorded" if why else "qtrace: recorded"
@@ -147,6 +195,8 @@ def _leave(result: Recorded) -> None:
     if result.ended_because in ("hang", "timeout"):
         raise typer.Exit(ENDED_BY_QTRACE)
     status = result.status
+    if result.ended_because == "detach":
+        raise typer.Exit(0)
     if status is None:
         raise typer.Exit(ENDED_BY_QTRACE if result.ended_because else 1)
     if os.WIFSIGNALED(status):

@@ -8,12 +8,15 @@ would be quicker, but leaves half of the recording in a second file that nobody 
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,11 +35,40 @@ LEVEL = 1
 """zlib's level: 3 to 4 times smaller than raw, at several times the speed of level 6."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What of a recording is kept; None: no limit."""
+
+    max_calls: int | None = None
+    max_bytes: int | None = None
+    """Of stored calls; the tables beside them are small."""
+    until_ns: int | None = None
+    """CLOCK_MONOTONIC: calls that end later are not stored."""
+    last_ns: int | None = None
+    """Keep only the last so many nanoseconds: a flight recorder."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """The limits as the user gave them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Calls that were seen and not stored."""
+
+    first_ns: int
+    last_ns: int
+    calls: int
+
+
 class TraceWriter:
     """A recording being written. Every method may be called from any thread."""
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False, limits: Limits | None = None) -> None:
         """Create the file, readable by its owner only, and start the committing thread.
+
+        Args:
+            path: The recording.
+            overwrite: Whether an existing file may be replaced.
+            limits: What to leave out.
 
         Raises:
             OutputExistsError: The file exists and is not to be overwritten.
@@ -47,6 +79,9 @@ class TraceWriter:
         """Why storing has ended before the recording did; empty while all is well."""
         self.bytes_written = 0
         self.calls_written = 0
+        self.left_out: dict[str, LeftOut] = {}
+        """What was left out on purpose, by reason."""
+        self._limits = limits or Limits()
         self._create(path, overwrite)
         self._commit_lock = threading.Lock()
         # Appending to a list and deleting its beginning are each one step under the interpreter's
@@ -109,10 +144,11 @@ class TraceWriter:
     def flush(self) -> None:
         """Commit all that has been added, in the calling thread."""
         with self._commit_lock:
-            if self.failure:
-                return
             packed: list[bytes] = _taken(self._calls)
             calls, rows, meta = b"".join(packed), _taken(self._rows), dict(_taken(self._meta))
+            if self.failure:
+                return  # taken all the same, so that memory stays flat
+            calls = self._within_limits(calls)
             try:
                 self._commit(calls, rows, meta)
             except sqlite3.Error as error:
@@ -150,12 +186,66 @@ class TraceWriter:
             database.execute(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", row)
         for start in range(0, len(calls), BLOCK_CALLS * CALL_BYTES):
             self._insert_block(calls[start : start + BLOCK_CALLS * CALL_BYTES])
+        if self._limits.last_ns is not None:
+            self._forget_before(time.monotonic_ns() - self._limits.last_ns)
+        self._store_left_out()
         database.execute("DELETE FROM pending")
         database.executemany("INSERT INTO pending VALUES (?, ?)", list(self._pending().items()))
         for key, fact in meta.items():
             text = fact if isinstance(fact, str | int | float) or fact is None else json.dumps(fact)
             database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, text))
         database.execute("COMMIT")
+
+    # --- limits ----------------------------------------------------------------------------------
+
+    def _within_limits(self, calls: bytes) -> bytes:
+        """Return the part of the calls that is stored; the rest is counted."""
+        limits = self._limits
+        if limits.until_ns is not None and time.monotonic_ns() >= limits.until_ns:
+            count = len(calls) // CALL_BYTES
+            # Calls stand in the order of their end.
+            room = bisect.bisect_right(range(count), limits.until_ns, key=lambda place: _end_of(calls, place))
+            calls = self._cut(calls, room, f"--duration of {limits.words['duration']} was over")
+        if limits.max_calls is not None:
+            room = max(0, limits.max_calls - self.calls_written)
+            if len(calls) > room * CALL_BYTES:
+                return self._cut(calls, room, f"--max-events of {limits.max_calls:,} was reached")
+        if limits.max_bytes is not None and self.bytes_written >= limits.max_bytes:
+            return self._cut(calls, 0, f"--max-size of {limits.max_bytes:,} bytes was reached")
+        return calls
+
+    def _cut(self, calls: bytes, room: int, reason: str) -> bytes:
+        rest = calls[room * CALL_BYTES :]
+        if rest:
+            first = CALL_STRUCT.unpack_from(rest)[0]
+            self._leave_out(reason, first, time.monotonic_ns(), len(rest) // CALL_BYTES)
+        return calls[: room * CALL_BYTES]
+
+    def _leave_out(self, reason: str, first_ns: int, last_ns: int, calls: int) -> None:
+        known = self.left_out.get(reason)
+        if known is not None:
+            first_ns, calls = min(first_ns, known.first_ns), calls + known.calls
+        self.left_out[reason] = LeftOut(first_ns, last_ns, calls)
+
+    def _forget_before(self, time_ns: int) -> None:
+        database = self._database
+        row = database.execute(
+            "SELECT min(first_ns), max(last_ns), sum(calls) FROM blocks WHERE last_ns < ?", (time_ns,)
+        ).fetchone()
+        if row[2]:
+            database.execute("DELETE FROM blocks WHERE last_ns < ?", (time_ns,))
+            for table in ("details", "stacks"):
+                database.execute(f"DELETE FROM {table} WHERE start_ns < ?", (time_ns,))
+            seconds = (self._limits.last_ns or 0) / 1e9
+            self._leave_out(f"only the last {seconds:g} s are kept (--last)", row[0], row[1], row[2])
+
+    def _store_left_out(self) -> None:
+        if not self.left_out:
+            return
+        self._database.execute("DELETE FROM losses WHERE place = 'limit'")
+        for reason, left in self.left_out.items():
+            row = (left.first_ns, left.last_ns, left.calls, "limit", reason)
+            self._database.execute("INSERT INTO losses VALUES (?,?,?,?,?)", row)
 
     def _insert_block(self, calls: bytes) -> None:
         count = len(calls) // CALL_BYTES
@@ -166,6 +256,11 @@ class TraceWriter:
         )
         self.bytes_written += len(records)
         self.calls_written += count
+
+
+def _end_of(calls: bytes, place: int) -> int:
+    start, spent = CALL_STRUCT.unpack_from(calls, place * CALL_BYTES)[:2]
+    return int(start + spent)
 
 
 def _taken(entries: list[_Entry]) -> list[_Entry]:
