@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qtrace.export.schema_text import RecordingSchema
     from qtrace.model.snapshot import Snapshot
     from qtrace.model.verdict import Verdict
+    from qtrace.render.report_input import ReportInput
 
 SUFFIX = ".qtrace"
 
@@ -273,3 +274,61 @@ def load(path: str | Path) -> Trace:
     with TraceReader(path) as reader:
         parts = Parts(reader)
     return Trace.from_parts(parts, Path(path).stem, lambda: explain_recording(Path(path)))
+
+
+def report_input(trace: Trace) -> ReportInput:
+    """Return what a report of a recording is made from.
+
+    Raises:
+        RecordingError: The recording cannot be judged.
+    """
+    from qtrace.render.report_input import ReportInput
+
+    verdict = trace.verdict
+    assert verdict is not None
+    return ReportInput(
+        trace.name,
+        verdict,
+        trace.processes,
+        trace.threads,
+        trace.waits,
+        trace.objects,
+        trace.messages,
+        trace.fill,
+        trace.calls,
+        trace.stacks,
+        trace.losses,
+        trace.critical,
+        trace.meta,
+    )
+
+
+def report(path: str | Path, out: str | Path | None = None) -> Path:
+    """Write a recording as one HTML page that opens without a network, and return where it is.
+
+    Args:
+        path: The recording.
+        out: The page; ``reports/NAME.html`` where there is a `reports/`, else beside the recording.
+
+    Raises:
+        RecordingError: The file is no recording, or the page cannot be written.
+    """
+    from qtrace.render.report import render_report
+
+    recording = Path(path)
+    target = Path(out) if out is not None else report_name(recording)
+    text = render_report(report_input(load(recording)))
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RecordingError(
+            f"cannot write the report {target}: {error.strerror}", "Choose another place with -o."
+        ) from None
+    return target
+
+
+def report_name(recording: Path) -> Path:
+    """Return where a recording's page goes."""
+    folder = Path("reports")
+    parent = folder if folder.is_dir() else recording.parent
+    return parent / f"{recording.stem}.html"
