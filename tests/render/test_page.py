@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from qtrace.model.kinds import VerdictKind, WaitKind
-from qtrace.render.page import calltext, marks, pipes
+from qtrace.render.page import marks, pipes
 from qtrace.render.page.view import fold_sentence, page_view
 from qtrace.render.palette import LOOKS
 from qtrace.render.report import render_report
@@ -169,29 +169,12 @@ def test_thinning_keeps_every_peak() -> None:
     assert {777, 50_000, 99_990} <= set(kept.tolist())
 
 
-CALLS = [
-    ("read", (3, 0x7F00, 4), 4, "read(3, 0x7f00, 4) = 4"),
-    ("read", (3, 0x7F00, 4), None, "read(3,  <unfinished ...>"),
-    ("wait4", (30644, 0x7FFD, 1, 0), None, "wait4(30644,  <unfinished ...>"),
-    ("wait4", (2**32 - 1, 0, 1, 0), 0, "wait4(-1, NULL, WNOHANG, NULL) = 0"),
-    ("futex", (0x55D0, 128, 2, 0), None, "futex(0x55d0, FUTEX_WAIT_PRIVATE, 2, NULL <unfinished ...>"),
-    ("futex", (0x55D0, 1, 2**31 - 1, 9, 9, 9), 1, "futex(0x55d0, FUTEX_WAKE, 2147483647) = 1"),
-    (
-        "futex",
-        (0x55D0, 393, 0, 0, 0, 0xFFFFFFFF),
-        -110,
-        "futex(0x55d0, FUTEX_WAIT_BITSET_PRIVATE|FUTEX_CLOCK_REALTIME, 0, NULL, NULL, FUTEX_BITSET_MATCH_ANY)"
-        " = -1 ETIMEDOUT (Connection timed out)",
-    ),
-    ("poll", (0x7F, 1, 2**32 - 1), -516, "poll(0x7f, 1, -1) = ? ERESTART_RESTARTBLOCK (interrupted, to be restarted)"),
-    ("tgkill", (10, 11, 15), 0, "tgkill(10, 11, SIGTERM) = 0"),
-    ("flock", (3, 6), -11, "flock(3, LOCK_EX|LOCK_NB) = -1 EAGAIN (Resource temporarily unavailable)"),
-    ("pause", (), None, "pause( <unfinished ...>"),
-    ("no_such_call", (1, 2), 0, "no_such_call(0x1, 0x2) = 0"),
-]
-
-
-@pytest.mark.parametrize(("name", "args", "result", "text"), CALLS, ids=[text for *_, text in CALLS])
-def test_calls_read_as_strace_prints_them(name: str, args: tuple[int, ...], result: int | None, text: str) -> None:
+def test_calls_read_as_strace_prints_them() -> None:
     """Arguments by their kind, results with the error's name and words, unfinished ones marked."""
-    assert calltext.call_text(name, args, result) == text
+    waits = page_view(inputs.join_before_get()).plain["waits"]
+    texts = [waits["texts"][number] for number in waits["text"]]
+    assert "read(3, 0x7ffd0, 832) = 832" in texts
+    assert "wait4(4101,  <unfinished ...>" in texts
+    assert any(text.endswith("= -1 ETIMEDOUT (Connection timed out)") for text in texts)
+    # What the verdict knows better, because it could look behind the pointers, is taken from there.
+    assert 'write(4, "\\0\\1\\0\\30"..., 65592 <unfinished ...>' in texts

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from qtrace.model.calltext import call_text
 from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture
 from qtrace.render.page.arrays import ints, words
 from qtrace.render.page.calls import ARGUMENTS, call_name, calls_at
-from qtrace.render.page.calltext import call_text
 from qtrace.render.report_input import CallArray
 
 
@@ -33,5 +33,11 @@ class CallTexts:
             return f"{name}(...)"
         call = self._calls[row]
         args = tuple(int(call[argument]) for argument in ARGUMENTS)
-        unfinished = bool(call["flags"] & CallFlag.UNFINISHED)
-        return call_text(found, args, None if unfinished else int(call["ret"]))
+        if call["flags"] & CallFlag.UNFINISHED:
+            return unfinished(call_text(found, args))
+        return call_text(found, args, ret=int(call["ret"]))
+
+
+def unfinished(text: str) -> str:
+    """Return the text of a call that broke off, marked as strace marks it."""
+    return f"{text} <unfinished ...>"

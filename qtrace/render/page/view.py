@@ -18,7 +18,7 @@ from qtrace.model.verdict import Verdict
 from qtrace.render.page import graph, lanes, marks, pipes, quality
 from qtrace.render.page.arrays import MISSING, Words, codes, deltas, ints, words
 from qtrace.render.page.calls import call_rows
-from qtrace.render.page.texts import CallTexts
+from qtrace.render.page.texts import CallTexts, unfinished
 from qtrace.render.palette import LOOKS
 from qtrace.render.report_input import ReportInput
 from qtrace.render.wording import short_count
@@ -150,7 +150,7 @@ def _with_verdicts(texts: list[str], rows: pd.DataFrame, verdict: Verdict) -> li
     known = {int(wait.tid): wait.call_text for wait in (*verdict.waits, *verdict.chain) if wait.call_text}
     columns = zip(texts, ints(rows["tid"]).tolist(), rows["unfinished"].tolist(), words(rows["name"]), strict=True)
     return [
-        f"{known[tid].rstrip()} <unfinished ...>" if open_ and known.get(tid, "").startswith(f"{name}(") else text
+        unfinished(known[tid]) if open_ and known.get(tid, "").startswith(f"{name}(") else text
         for text, tid, open_, name in columns
     ]
 
