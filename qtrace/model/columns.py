@@ -51,7 +51,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         pid         int64    thread group id
         tid         int64    thread id
         name        category name of the call
-        args        object   tuple of six raw arguments
+        args        arguments  tuple of six raw arguments, made when it is looked at
         ret         Int64    result; NA if failed or unfinished
         errno       string   E-name; NA if it did not fail
         object_id   string   what it was on; NA if nothing
