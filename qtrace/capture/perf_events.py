@@ -1,0 +1,257 @@
+"""perf_event_open(2) on the raw_syscalls tracepoints, and the ring buffers it fills: no stop, no copy but ours.
+
+One event for each CPU and tracepoint, opened on one process and inherited by all that come out of
+it; each has a ring of its own. (Entry and exit could share one, but then records of two sizes would
+lie mixed, and their borders could only be found one after the other: rings of one size are decoded
+in bulk.) What does not fit is dropped by the kernel and counted: a slow reader never holds the
+program up.
+
+Sources: perf_event_open(2), linux/perf_event.h; `raw_syscalls` is one of the few tracepoints that may
+be had without CAP_PERFMON for one's own processes, where kernel.perf_event_paranoid is below 2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import platform
+import struct
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+_PERF_EVENT_OPEN: Final = {"x86_64": 298, "aarch64": 241}
+_CLOEXEC: Final = 8
+
+_TYPE_TRACEPOINT: Final = 2
+_ATTR = struct.Struct("<IIQQQQQIIQQQQIiQIHHIIQQ")  # struct perf_event_attr, 136 bytes (PERF_ATTR_SIZE_VER8)
+_SAMPLE_TID, _SAMPLE_TIME, _SAMPLE_RAW = 1 << 1, 1 << 2, 1 << 10
+_DISABLED, _INHERIT, _ENABLE_ON_EXEC, _WATERMARK = 1 << 0, 1 << 1, 1 << 12, 1 << 14
+_SAMPLE_ID_ALL, _USE_CLOCKID = 1 << 18, 1 << 25
+_CLOCK_MONOTONIC: Final = 1
+_READ_LOST: Final = 1 << 4  # PERF_FORMAT_LOST, Linux 6.0
+
+_ENABLE, _SET_FILTER = 0x2400, 0x40082406  # _IO('$', 0), _IOW('$', 6, char *)
+_HEAD_WORD, _TAIL_WORD = 1024 // 8, 1032 // 8  # data_head and data_tail of struct perf_event_mmap_page
+
+ENTER_BYTES: Final = 96
+"""A record of sys_enter: header, tid, time, and 64 bytes of tracepoint."""
+EXIT_BYTES: Final = 56
+ENTER_RING_BYTES: Final = 8 << 20
+"""Room for 87,000 entries on each CPU: half a second of the busiest queue, by default."""
+RINGS_MOST_BYTES: Final = 128 << 20
+"""All rings together, by default: machines with many CPUs get smaller ones."""
+_PAGE: Final = mmap.PAGESIZE
+
+
+def tracepoint_folder() -> Path | None:
+    """Return the folder of the raw_syscalls tracepoints; None if tracefs is not mounted or not readable."""
+    for root in _TRACEFS:
+        folder = root / "events" / "raw_syscalls"
+        if os.access(folder / "sys_enter" / "id", os.R_OK):
+            return folder
+    return None
+
+
+def tracepoint_id(name: str) -> int:
+    """Return the number of a raw_syscalls tracepoint.
+
+    Raises:
+        OSError: tracefs is not mounted or not readable.
+    """
+    folder = tracepoint_folder()
+    if folder is None:
+        raise FileNotFoundError(errno.ENOENT, "tracefs is not mounted, or not readable", str(_TRACEFS[0]))
+    return int((folder / name / "id").read_text())
+
+
+def why_not() -> str:
+    """Return why the perf engine cannot be used here; empty if it can.
+
+    It is tried: an event is opened on this very process, and closed again.
+    """
+    if platform.machine() not in _PERF_EVENT_OPEN:
+        return f"it does not know {platform.machine()}"
+    try:
+        number = tracepoint_id("sys_enter")
+    except OSError:
+        return "tracefs is not mounted, or not readable"
+    try:
+        os.close(_open(_attributes(number, 1, 0), os.getpid(), -1))
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return "it needs CAP_PERFMON, or kernel.perf_event_paranoid below 2"
+        return f"perf_event_open: {error.strerror}"
+    return ""
+
+
+def _attributes(number: int, watermark: int, read_format: int, on_exec: bool = True) -> bytes:
+    flags = _DISABLED | _INHERIT | _WATERMARK | _SAMPLE_ID_ALL | _USE_CLOCKID | (_ENABLE_ON_EXEC if on_exec else 0)
+    sample = _SAMPLE_TID | _SAMPLE_TIME | _SAMPLE_RAW
+    every_one = 1
+    return _ATTR.pack(
+        _TYPE_TRACEPOINT, _ATTR.size, number, every_one, sample, read_format, flags, watermark,
+        0, 0, 0, 0, 0, 0, _CLOCK_MONOTONIC, 0, 0, 0, 0, 0, 0, 0, 0,
+    )  # fmt: skip
+
+
+def _open(attributes: bytes, pid: int, cpu: int) -> int:
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    call, no_group = _PERF_EVENT_OPEN[platform.machine()], -1
+    words = (call, ctypes.addressof(buffer), pid, cpu, no_group, _CLOEXEC)
+    fd = int(_libc.syscall(*map(ctypes.c_long, words)))
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return fd
+
+
+def online_cpus() -> list[int]:
+    """Return the numbers of the CPUs that run."""
+    found: list[int] = []
+    for part in Path("/sys/devices/system/cpu/online").read_text().strip().split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def filter_text(numbers: Collection[int], first: Collection[int] = ()) -> bytes:
+    """Return the tracepoint filter that lets these calls through.
+
+    Args:
+        numbers: The calls.
+        first: Those of them that come most often: they are compared first.
+    """
+    ordered = [*first, *sorted(set(numbers) - set(first))]
+    return " || ".join(f"id == {number}" for number in ordered).encode() + b"\0"
+
+
+class Ring:
+    """One event on one CPU, and its ring buffer."""
+
+    def __init__(self, number: int, pid: int, cpu: int, accepted: bytes, ring_bytes: int, on_exec: bool) -> None:
+        """Open the event, disabled, and map its buffer.
+
+        Args:
+            number: The tracepoint's.
+            pid: The process; what it forks later is included.
+            cpu: The CPU.
+            accepted: The filter.
+            ring_bytes: Size of the buffer: a power of two, at least a page.
+            on_exec: Begin when the process calls exec; else `enable` begins.
+
+        Raises:
+            OSError: The kernel refused.
+        """
+        self.cpu = cpu
+        self._bytes = ring_bytes
+        self._tail = 0
+        self._tells_lost = True
+        watermark = ring_bytes // 4
+        try:
+            self.fd = _open(_attributes(number, watermark, _READ_LOST, on_exec), pid, cpu)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self.fd = _open(_attributes(number, watermark, 0, on_exec), pid, cpu)
+            self._tells_lost = False
+        try:
+            fcntl.ioctl(self.fd, _SET_FILTER, accepted)
+            self._map = mmap.mmap(self.fd, _PAGE + ring_bytes)
+        except OSError:
+            os.close(self.fd)
+            raise
+        self._words = memoryview(self._map)[:_PAGE].cast("Q")
+
+    def enable(self) -> None:
+        """Begin to record."""
+        fcntl.ioctl(self.fd, _ENABLE, 0)
+
+    def take(self) -> bytes:
+        """Return the records that have come since, and make room for new ones."""
+        head = self._words[_HEAD_WORD]
+        if head == self._tail:
+            return b""
+        begin, end = self._tail % self._bytes, head % self._bytes
+        if begin < end:
+            found = self._map[_PAGE + begin : _PAGE + end]
+        else:
+            found = self._map[_PAGE + begin : _PAGE + self._bytes] + self._map[_PAGE : _PAGE + end]
+        self._words[_TAIL_WORD] = self._tail = head
+        return found
+
+    def lost(self) -> int | None:
+        """Return how many records the kernel has dropped so far; None where it does not tell."""
+        if not self._tells_lost:
+            return None
+        return int(struct.unpack("<QQ", os.read(self.fd, 16))[1])
+
+    def close(self) -> None:
+        """Unmap and close."""
+        self._words.release()
+        self._map.close()
+        os.close(self.fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Rings:
+    """The rings of one recording: for each CPU one of entries and one of exits."""
+
+    enters: tuple[Ring, ...]
+    exits: tuple[Ring, ...]
+
+    def __iter__(self) -> Iterator[Ring]:
+        yield from self.enters
+        yield from self.exits
+
+    def close(self) -> None:
+        """Close all."""
+        for ring in self:
+            ring.close()
+
+
+def ring_sizes(wanted_bytes: int | None, cpus: int) -> tuple[int, int]:
+    """Return the sizes of a ring of entries and of one of exits, powers of two.
+
+    Args:
+        wanted_bytes: For the two of one CPU together; by default what the machine's CPUs allow.
+        cpus: How many CPUs there are.
+    """
+    enter = ENTER_RING_BYTES if wanted_bytes is None else max(wanted_bytes * 2 // 3, _PAGE)
+    if wanted_bytes is None:
+        enter = max(min(enter, RINGS_MOST_BYTES // cpus * 2 // 3), 64 * _PAGE)
+    enter = 1 << enter.bit_length() - 1
+    return enter, max(enter // 2, _PAGE)
+
+
+def open_rings(pid: int, accepted: bytes, ring_bytes: int | None = None, *, on_exec: bool = True) -> Rings:
+    """Open the rings of a process and of all that it will fork.
+
+    Args:
+        pid: The process.
+        accepted: The filter.
+        ring_bytes: Memory for each CPU; None for what fits the machine.
+        on_exec: Begin when the process calls exec.
+
+    Raises:
+        OSError: The kernel refused, also where it has not so much memory to lock.
+    """
+    cpus = online_cpus()
+    enter_bytes, exit_bytes = ring_sizes(ring_bytes, len(cpus))
+    enter_id, exit_id = tracepoint_id("sys_enter"), tracepoint_id("sys_exit")
+    with contextlib.ExitStack() as stack:
+        enters, exits = [], []
+        for cpu in cpus:
+            for number, size, group in ((enter_id, enter_bytes, enters), (exit_id, exit_bytes, exits)):
+                ring = Ring(number, pid, cpu, accepted, size, on_exec)
+                stack.callback(ring.close)
+                group.append(ring)
+        stack.pop_all()
+    return Rings(tuple(enters), tuple(exits))
