@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -58,7 +59,8 @@ def test_the_program_on_the_page_shows_it(pattern: PatternId, tmp_path: Path) ->
     try:
         verdict = _verdict_with(process, pattern)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert verdict.pattern == pattern
     assert verdict.kind in STUCK or (verdict.kind, pattern) == (VerdictKind.TIMED, PatternId.GRANDCHILD_HOLDS_PIPE)
