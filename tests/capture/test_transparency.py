@@ -2,74 +2,63 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import in_session, running
+from tests.capture.behaviours import (
+    every_behaviour,
+    first_recording,
+    needs_compiler,
+    program,
+    recorded,
+    recorded_repeatedly,
+    run,
+)
 
-PROGRAMS = Path(__file__).resolve().parent.parent / "programs" / "behaviour"
-FAMILIES = ("tree", "signals", "execs", "calls")
-RACY = {
-    "clone-parent", "double-fork", "exec-by-thread", "exec-by-thread-with-others", "exec-with-threads",
-    "exit-group-by-thread", "killed-in-exec", "killed-while-stopped", "main-thread-ends-first", "sigtstp",
-    "stop-and-continue", "stop-from-outside", "threads-stop", "vfork-exec", "sleep-across-a-stop",
-}  # fmt: skip
+RACY = (
+    "tree:clone-parent", "tree:double-fork", "execs:exec-by-thread", "execs:exec-by-thread-with-others",
+    "execs:exec-with-threads", "tree:exit-group-by-thread", "execs:killed-in-exec", "signals:killed-while-stopped",
+    "tree:main-thread-ends-first", "signals:sigtstp", "signals:stop-and-continue", "signals:stop-from-outside",
+    "signals:threads-stop", "tree:vfork-exec", "signals:sleep-across-a-stop", "signals:signal-storm",
+)  # fmt: skip
 """Behaviours whose order of events is decided by timing: each is run in a loop."""
 LOOP = 20
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler (gcc)")
+pytestmark = needs_compiler
 
 
-@cache
-def program(family: str) -> Path:
-    """Return the compiled program of a family of behaviours."""
-    folder = Path(f"/tmp/qtrace-behaviour-{Path('/proc/self').resolve().name}")
-    folder.mkdir(exist_ok=True)
-    target = folder / family
-    subprocess.run(["gcc", "-O1", "-pthread", "-o", target, PROGRAMS / f"{family}.c"], check=True)
-    return target
-
-
-def names(family: str) -> list[str]:
-    """Return the behaviours of a family, read from its table."""
-    table = (PROGRAMS / f"{family}.c").read_text().rpartition("struct behaviour table[]")[2]
-    return [part.split('"')[1] for part in table.split("{") if part.startswith('"')]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a run printed, how it ended, and who was left of its session."""
-
-    output: str
-    status: int
-    leftovers: int
-
-
-def run(argv: list[str]) -> Seen:
-    """Run to the end and return what was seen."""
-    with running(argv, stdout=subprocess.PIPE) as process:
-        output, _ = process.communicate(timeout=60)
-        leftovers = len(in_session(process.pid))
-    return Seen(output, process.returncode, leftovers)
-
-
-def recorded(argv: list[str], tmp_path: Path) -> Seen:
-    """Run under `qtrace record` and return what was seen."""
-    recording = tmp_path / "behaviour.qtrace"
-    return run([sys.executable, "-m", "qtrace", "record", "-q", "-f", "-o", str(recording), "--", *argv])
-
-
-@pytest.mark.parametrize(("family", "name"), [(family, name) for family in FAMILIES for name in names(family)])
-def test_a_behaviour_is_the_same_under_record(family: str, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("family", "name"), every_behaviour())
+def test_a_behaviour_is_the_same_under_record(family: str, name: str) -> None:
     """Output, exit status or signal, and the number of processes left are those of a bare run."""
+    seen, _ = first_recording(family, name)
+    assert seen == run([str(program(family)), name])
+
+
+@pytest.mark.parametrize("racy", RACY)
+def test_a_racy_behaviour_is_the_same_each_time(racy: str) -> None:
+    """Where timing decides the order of events, twenty recordings in a row change nothing."""
+    family, _, name = racy.partition(":")
     argv = [str(program(family)), name]
-    bare = run(argv)
-    assert bare.status != 99, "the program does not know the behaviour"
-    for _ in range(LOOP if name in RACY else 1):
-        assert recorded(argv, tmp_path) == bare
+    assert recorded_repeatedly(argv, LOOP) == [run(argv)] * LOOP
+
+
+UNFILTERED = (
+    "tree:fork", "tree:vfork-exec", "tree:thousand-threads", "tree:children-at-once", "tree:clone3",
+    "tree:clone-parent", "tree:clone-files", "tree:clone-vm", "tree:clone-untraced", "tree:posix-spawn",
+    "tree:double-fork", "tree:exit-group-by-thread", "tree:main-thread-ends-first", "signals:handler",
+    "signals:sigqueue", "signals:dies-of-segv", "signals:fault-handled-once", "signals:read-eintr",
+    "signals:read-restarted", "signals:nanosleep-eintr", "signals:own-sigtrap", "signals:breakpoint",
+    "signals:stop-and-continue", "signals:sigtstp", "signals:sleep-across-a-stop", "signals:threads-stop",
+    "signals:signal-storm", "execs:exec", "execs:exec-fails", "execs:exec-by-thread-with-others", "execs:exec-script",
+    "execs:pipeline", "calls:full-pipe", "calls:scm-rights", "calls:own-filter", "calls:filter-traps",
+    "calls:filter-kills", "calls:unknown-call",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("behaviour", UNFILTERED)
+def test_a_behaviour_is_the_same_without_the_filter(behaviour: str, tmp_path: Path) -> None:
+    """With --no-seccomp every call stops; the program does not notice that either."""
+    family, _, name = behaviour.partition(":")
+    argv = [str(program(family)), name]
+    assert recorded(argv, tmp_path / "unfiltered.qtrace", "--no-seccomp") == run(argv)

@@ -269,14 +269,14 @@ static int sleep_across_a_stop(void)
     pid_t p = fork();
     if (!p) {
         clock_gettime(CLOCK_MONOTONIC, &a);
-        struct timespec t = {0, 300000000};
+        struct timespec t = {0, 600000000};
         int r = nanosleep(&t, NULL);
         clock_gettime(CLOCK_MONOTONIC, &b);
         long ms = (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000;
-        SEEN("nanosleep %d, whole %d", r, ms >= 299);
+        SEEN("nanosleep %d, whole %d", r, ms >= 599);
         _exit(0);
     }
-    nap(50);
+    nap(20);
     kill(p, SIGSTOP);
     waitpid(p, &s, WUNTRACED); print_status("child", s);
     kill(p, SIGCONT);
