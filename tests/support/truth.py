@@ -286,12 +286,14 @@ def explain_bare(truth: Truth, python: Path) -> Answer:
         return ask_when_it_stands(truth, process)
 
 
-def explain_recorded(truth: Truth, python: Path, hang_after_s: float = 2.0, timeout_s: float = 15.0) -> Answer:
+def explain_recorded(truth: Truth, python: Path, hang_after_s: float = 2.0, timeout_s: float | None = None) -> Answer:
     """Run a program under ``qtrace record``, and return what ``qtrace explain FILE`` says of it.
 
     Raises:
         subprocess.TimeoutExpired: The recording did not end long after its time; its tree has been killed.
     """
+    # A program that hangs ends the recording itself; one that does not is let go on until its time is over.
+    timeout_s = timeout_s or (20.0 if truth.stuck else 8.0)
     timeout_s = max(timeout_s, truth.settle_s + 7.0 if truth.settle_s > SETTLE_S else 0.0)
     with tempfile.TemporaryDirectory(prefix="qtrace-recording-") as folder:
         recording = Path(folder, "program.qtrace")
