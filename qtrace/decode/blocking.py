@@ -26,6 +26,10 @@ _RESTARTS = (-4, -512, -513, -514, -516)
 """EINTR, and the kernel's own ERESTART codes, which a tracer sees."""
 
 
+_ERRORS_AFTER_WAITING = (*_RESTARTS, _ETIMEDOUT, -32, -104, -111)
+"""Besides those: EPIPE, ECONNRESET, ECONNREFUSED. Other errors are answered at once."""
+
+
 def futex_waits(calls: CallArray, meta: Mapping[str, str]) -> BoolArray:
     """Return which calls are waits on a futex."""
     return _futexes(calls, meta, _FUTEX_WAITS) | chosen(calls, architecture_of(meta), ["futex_wait", "futex_waitv"])
@@ -64,7 +68,7 @@ def blocked(calls: CallArray, meta: Mapping[str, str], floor_ns: int) -> BoolArr
 
     A call that has not returned waits, if it can. A futex wait that was woken, timed out or was
     interrupted waited, however short; one that found the word changed (EAGAIN) did not. Of others
-    only the time tells: they waited if they took the floor or longer.
+    only the time tells: they waited if they took the floor or longer, and did not fail at once.
     """
     architecture = architecture_of(meta)
     can = blocking(calls, architecture)
@@ -72,7 +76,8 @@ def blocked(calls: CallArray, meta: Mapping[str, str], floor_ns: int) -> BoolArr
     futexes = futex_waits(calls, meta)
     every_futex = chosen(calls, architecture, ["futex", "futex_wait", "futex_waitv"])
     slept = futexes & np.isin(calls["ret"], (0, _ETIMEDOUT, *_RESTARTS))
-    slow = can & ~every_futex & (calls["dur_ns"] >= floor_ns) & (calls["ret"] != _EAGAIN)
+    slow = can & ~every_futex & (calls["dur_ns"] >= floor_ns)
+    slow &= (calls["ret"] >= 0) | np.isin(calls["ret"], _ERRORS_AFTER_WAITING)
     slow &= ~(chosen(calls, architecture, ["wait4"]) & ((calls["a2"] & np.uint64(_WNOHANG)) != 0))
     waiting = unfinished & can & (futexes | ~every_futex) & ~chosen(calls, architecture, ["exit", "exit_group"])
     found: BoolArray = slept | slow | waiting

@@ -69,7 +69,9 @@ def waits_of(decoded: Decoded, streams: Streams) -> Waits:
     """Return every blocked interval."""
     calls, meta = decoded.calls, decoded.meta
     floor = floor_of(calls, meta)
-    at = np.flatnonzero(blocked(calls, meta, floor))
+    waited = blocked(calls, meta, floor)
+    waited[_served_at_once(decoded, streams)] = False
+    at = np.flatnonzero(waited)
     kind = _kinds(decoded, at)
     keep = ~((kind == KINDS.index(WaitKind.EXTERNAL)) & _on_files(decoded, at))
     at, kind = at[keep], kind[keep]
@@ -91,6 +93,27 @@ def waits_of(decoded: Decoded, streams: Streams) -> Waits:
     woken_by[own | waiting] = woken_ns[own | waiting] = -1
     ends = ends_of(calls)[at]
     return Waits(at, kind, woken_by, np.where(woken_by >= 0, np.minimum(woken_ns, ends), -1), floor)
+
+
+def _served_at_once(decoded: Decoded, streams: Streams) -> IntArray:
+    # On a busy machine a call takes long because its thread is not given a processor. Bytes tell:
+    # a read did not wait whose first byte had been written before it began, nor a write that found
+    # at least half of the pipe empty (whole pages can be lost to small writes, but not half of all).
+    found = []
+    for stream in streams.numbers():
+        writes, reads = streams.writes.part(stream), streams.reads.part(stream)
+        written, taken = np.cumsum(streams.writes.bytes[writes]), np.cumsum(streams.reads.bytes[reads])
+        source = np.searchsorted(written, taken - streams.reads.bytes[reads], side="right")
+        known = np.flatnonzero(source < len(written))
+        early = streams.writes.end_ns[writes][source[known]] < streams.reads.start_ns[reads][known]
+        found.append(streams.reads.call[reads][known[early]])
+        capacity = decoded.descriptors.capacity_at(stream, decoded.end_ns)
+        if capacity is not None and len(written):
+            gone = np.searchsorted(streams.reads.end_ns[reads], streams.writes.start_ns[writes], side="right")
+            level = written - np.concatenate([[0], taken])[gone]
+            room = (level <= capacity // 2) & ~streams.writes.unfinished[writes]
+            found.append(streams.writes.call[writes][room])
+    return np.concatenate([*found, np.zeros(0, dtype=np.int64)])
 
 
 # Kinds --------------------------------------------------------------------------------------------

@@ -145,12 +145,11 @@ def test_waits_have_kind_object_and_waker(trace: Trace) -> None:
     waits = trace.waits
     counts = waits["kind"].value_counts()
     assert {kind: count for kind, count in counts.items() if count} == {
-        "pipe-full": 20,  # both writes of a message take longer than the floor
-        "pipe-empty": 30,
+        "pipe-full": 10,  # not the headers: there was room, however long the call took
+        "pipe-empty": 10,  # not what had been written before
         "thread-join": 1,
         "child-exit": 1,
         "poll": 1,
-        "external": 1,
     }
     full = waits[(waits["kind"] == "pipe-full") & (waits["end_ns"] - waits["start_ns"] > 10 * MS)]
     assert len(full) == 10
@@ -220,7 +219,7 @@ def test_time_by_thread_is_each_threads_life(trace: Trace) -> None:
 def test_the_bottleneck_is_said_in_a_sentence(trace: Trace) -> None:
     """The feeder's time went into waiting for room."""
     assert trace.bottleneck == (
-        "the feeder of child 1 of app.py waited 68 % of the time for room in the pipe: "
+        "the feeder of child 1 of app.py waited 67 % of the time for room in the pipe: "
         "the consumer is slower than the producer"
     )
 
