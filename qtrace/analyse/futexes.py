@@ -303,6 +303,9 @@ def _queue_lock(scene: Scene, actor: Actor, target: WaitObject | None) -> Narrow
     lock = _queue_lock_kind(actor)
     if lock is None or target is None:
         return None
+    pids = tuple(holder.pid for holder in target.holders)
+    if scene.with_newborn(pids) != pids:
+        return None  # one that is not yet known to share the word may hold it
     inside: list[Actor] = []
     for holder in target.holders:
         process = scene.process(holder.pid)

@@ -154,6 +154,7 @@ def _held_by(
     pids: tuple[Tgid, ...],
     why: str,
 ) -> Event:
+    pids = scene.with_newborn(pids)
     outside = outsider(scene, pids)
     if outside is not None:
         return comes(kind, want.object_id, *outside)
@@ -318,7 +319,7 @@ def _futex(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKin
     if is_shared(want):
         if target is None or not target.holders:
             return comes(kind, want.object_id, "unseen", "who maps the word could not be seen")
-        pids = tuple(dict.fromkeys(holder.pid for holder in target.holders))
+        pids = scene.with_newborn(tuple(dict.fromkeys(holder.pid for holder in target.holders)))
         outside = outsider(scene, pids)
         if outside is not None:
             return comes(kind, want.object_id, *outside)

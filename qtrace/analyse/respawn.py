@@ -43,8 +43,8 @@ def respawn_storm(graph: WaitGraph) -> RespawnStorm | None:
         actors = graph.scene.actors_of(node.actor.pid)
         handler = _titled(actors, "the pool's worker handler")
         results = _titled(actors, "the pool's result handler")
-        if handler is None or results is None:
-            continue
+        if handler is None or results is None or _titled(actors, "a worker of the pool") is not None:
+            continue  # no pool, or one of threads
         children = _workers_of(graph, node.actor.pid)
         if _storms(graph, handler, results, children, node.actor.pid):
             chain = (node, graph.nodes[results.tid])
@@ -81,8 +81,10 @@ def _storms(graph: WaitGraph, handler: Actor, results: Actor, workers: list[Acto
     if handler.thread.moved is False:
         return False
     pool_age = _age(snapshot.time_ns, results.thread.start_ns)
-    if pool_age is None or pool_age < 3 * apart:
+    if pool_age is None or 2 * pool_age < 3 * apart:
         return False
+    if any(worker.helper is not None and worker.idle for worker in workers):
+        return False  # it has got as far as waiting for a task
     ages = [_age(snapshot.time_ns, worker.process.start_ns) for worker in workers]
     return all(age is not None and age <= apart for age in ages)
 

@@ -19,6 +19,9 @@ from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.kinds import Role
 from qtrace.model.snapshot import Frame, Process, Snapshot, Thread, WaitObject
 
+_TICK_NS = 20_000_000
+"""The kernel tells when a process began in hundredths of a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -77,6 +80,8 @@ class Scene:
     """Living and dead children by parent."""
     by_thread_object: Mapping[tuple[Tgid, str], Tid]
     """Address of a Python Thread object, in its process, to the thread that runs it."""
+    newborn: tuple[Tgid, ...] = ()
+    """Living processes that were made after the first look: they may hold what their makers hold."""
     _sharing: Mapping[Tgid, tuple[Tgid, ...]] = field(default_factory=dict)
 
     def actors_of(self, pid: Tgid) -> tuple[Actor, ...]:
@@ -110,6 +115,17 @@ class Scene:
             process = self.process(process.ppid)
             if process is not None:
                 yield process.pid
+
+    def with_newborn(self, pids: tuple[Tgid, ...]) -> tuple[Tgid, ...]:
+        """Return holders of an object, and the newborn who may have it from one of them.
+
+        Descriptors and mappings are read between the two looks: whoever was made after that has
+        them too, and is in no list.
+        """
+        if not self.newborn:
+            return pids
+        known = set(pids)
+        return pids + tuple(pid for pid in self.newborn if pid not in known and known & set(self.ancestors(pid)))
 
     def is_forked_copy(self, pid: Tgid) -> bool:
         """Whether a process was made by fork and has not called exec since.
@@ -153,7 +169,19 @@ def scene_of(snapshot: Snapshot) -> Scene:
         },
         {pid: tuple(sorted(members)) for pid, members in children.items()},
         _thread_objects(actors),
+        _newborn(snapshot),
         {pid: tuple(members) for pid, members in sharing.items()},
+    )
+
+
+def _newborn(snapshot: Snapshot) -> tuple[Tgid, ...]:
+    if snapshot.looks_apart_ns is None:
+        return ()
+    first_look_ns = snapshot.time_ns - snapshot.looks_apart_ns - _TICK_NS
+    return tuple(
+        process.pid
+        for process in snapshot.processes.values()
+        if process.alive and process.in_tree and process.start_ns is not None and process.start_ns >= first_look_ns
     )
 
 
