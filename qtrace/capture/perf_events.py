@@ -247,7 +247,8 @@ def open_rings(pid: int, accepted: bytes, ring_bytes: int | None = None, *, on_e
     enter_bytes, exit_bytes = ring_sizes(ring_bytes, len(cpus))
     enter_id, exit_id = tracepoint_id("sys_enter"), tracepoint_id("sys_exit")
     with contextlib.ExitStack() as stack:
-        enters, exits = [], []
+        enters: list[Ring] = []
+        exits: list[Ring] = []
         for cpu in cpus:
             for number, size, group in ((enter_id, enter_bytes, enters), (exit_id, exit_bytes, exits)):
                 ring = Ring(number, pid, cpu, accepted, size, on_exec)

@@ -1,0 +1,266 @@
+"""Entries and exits from the ring buffers to calls, in bulk.
+
+What is guaranteed: of one thread, calls come out in the order in which they were made, and an entry is
+paired with its own exit, on whatever CPUs the two were recorded. A row is looked at only when every
+ring has been read up to a time after it (the *horizon*): the thread that made it was then seen doing
+everything that came before.
+
+Nearly all rows are an entry followed by its exit, and are paired by NumPy at once. What is left (calls
+in progress, calls that a signal interrupts, threads that end, gaps) goes through `_Threads` one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qtrace.capture.perf_events import ENTER_BYTES, EXIT_BYTES
+from qtrace.model.records import CALL_FIELDS, CALL_STRUCT, CallFlag
+
+Array = np.ndarray[Any, Any]
+OpenCall = tuple[int, list[int], int, int]
+"""Entry time, [nr, a0...a5], flags, head."""
+
+ENTER = np.dtype({
+    "names": ["type", "size", "pid", "tid", "time", "nr", "args"],
+    "formats": ["<u4", "<u2", "<i4", "<i4", "<i8", "<i8", ("<u8", (6,))],
+    "offsets": [0, 6, 8, 12, 16, 36, 44],
+    "itemsize": ENTER_BYTES,
+})  # fmt: skip
+"""PERF_RECORD_SAMPLE with TID, TIME and RAW (whose size, 4 bytes, comes before the tracepoint's own
+fields: 8 common bytes, id, args)."""
+EXIT = np.dtype({
+    "names": ["type", "size", "pid", "tid", "time", "nr", "ret"],
+    "formats": ["<u4", "<u2", "<i4", "<i4", "<i8", "<i8", "<i8"],
+    "offsets": [0, 6, 8, 12, 16, 36, 44],
+    "itemsize": EXIT_BYTES,
+})  # fmt: skip
+_LOST, _SAMPLE = 2, 9  # PERF_RECORD_*
+_CALL = np.dtype(CALL_FIELDS)
+_RESTARTS = (-512, -513, -514, -516)  # ERESTARTSYS and its kin, as in the loop
+_FROM_PERF = int(CallFlag.FROM_PERF)
+_RESTARTED, _UNFINISHED, _KILLED = int(CallFlag.RESTARTED), int(CallFlag.UNFINISHED), int(CallFlag.KILLED)
+_ENTERS, _EXITS, _ENDS = 0, 1, 2
+
+
+def records_of(raw: bytes, kind: np.dtype[Any]) -> tuple[list[Array], int]:
+    """Return the samples in a ring's bytes, in pieces, and how many the kernel says it had to drop.
+
+    Args:
+        raw: What a ring gave: whole records.
+        kind: `ENTER` or `EXIT`.
+    """
+    found: list[Array] = []
+    lost = place = 0
+    while place < len(raw):
+        records = np.frombuffer(raw, kind, (len(raw) - place) // kind.itemsize, place)
+        other = np.flatnonzero((records["type"] != _SAMPLE) | (records["size"] != kind.itemsize))
+        count = int(other[0]) if len(other) else len(records)
+        if count:
+            found.append(records[:count])
+            place += count * kind.itemsize
+        if place < len(raw):
+            word = int.from_bytes(raw[place : place + 4], "little")
+            if word == _LOST:
+                lost += int.from_bytes(raw[place + 16 : place + 24], "little")  # header, id, lost
+            place += max(int.from_bytes(raw[place + 6 : place + 8], "little"), 8)
+    return found, lost
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A thread has ended."""
+
+    time_ns: int
+    tid: int
+    killed: bool
+
+
+@dataclass(slots=True)
+class _Threads:
+    """Which call each thread is in: the slow way, and what remains from one batch to the next."""
+
+    restart_number: int | None
+    open_calls: dict[int, OpenCall] = field(default_factory=dict)
+    interrupted: dict[int, OpenCall] = field(default_factory=dict)
+    interrupted_at: dict[int, int] = field(default_factory=dict)
+    pid_of: dict[int, int] = field(default_factory=dict)
+    """Of the threads that are in a call."""
+    unpaired: int = 0
+    """Entries and exits whose other half is missing."""
+    done: list[bytes] = field(default_factory=list)
+
+    def enter(self, time_ns: int, pid: int, tid: int, call: list[int]) -> None:
+        before = self.interrupted.pop(tid, None)
+        self.pid_of[tid] = pid
+        if before is not None:
+            start, old, flags, head = before
+            at = self.interrupted_at.pop(tid)
+            if call[0] == self.restart_number or call == old:
+                self.open_calls[tid] = (start, old, flags | _RESTARTED, head)
+                return
+            self.emit(tid, before, at, -512)
+        elif self.open_calls.pop(tid, None) is not None:
+            self.unpaired += 1
+        self.open_calls[tid] = (time_ns, call, _FROM_PERF, 0)
+
+    def exit(self, time_ns: int, tid: int, number: int, ret: int) -> None:
+        begun = self.open_calls.pop(tid, None)
+        if begun is None or (number != begun[1][0] and number != self.restart_number):
+            self.unpaired += 1 if begun is None else 2
+            return
+        if ret in _RESTARTS:
+            self.interrupted[tid] = begun
+            self.interrupted_at[tid] = time_ns
+        else:
+            self.emit(tid, begun, time_ns, ret)
+
+    def end(self, end: End) -> None:
+        begun = self.open_calls.get(end.tid) or self.interrupted.get(end.tid)
+        if begun is not None and begun[0] <= end.time_ns:
+            self.open_calls.pop(end.tid, None)
+            self.interrupted.pop(end.tid, None)
+            self.interrupted_at.pop(end.tid, None)
+            self.emit(end.tid, begun, end.time_ns, 0, _UNFINISHED | (_KILLED if end.killed else 0))
+
+    def emit(self, tid: int, begun: OpenCall, end_ns: int, ret: int, more: int = 0) -> None:
+        start, (number, *args), flags, head = begun
+        pid = self.pid_of.get(tid, tid)
+        self.done.append(CALL_STRUCT.pack(start, end_ns - start, tid, pid, number, flags | more, ret, *args, head))
+
+
+class Pairing:
+    """Makes calls of rows. One thread feeds it; others may copy `open_calls` and `interrupted`."""
+
+    def __init__(self, restart_number: int | None) -> None:
+        """Begin with no thread in a call.
+
+        Args:
+            restart_number: Number of restart_syscall, with which the kernel goes on with a wait.
+        """
+        self._threads = _Threads(restart_number)
+        self._enters: Array = np.empty(0, ENTER)
+        self._exits: Array = np.empty(0, EXIT)
+        self._ends: list[End] = []
+
+    @property
+    def open_calls(self) -> dict[int, OpenCall]:
+        """Calls in progress, by tid."""
+        return self._threads.open_calls
+
+    @property
+    def interrupted(self) -> dict[int, OpenCall]:
+        """Calls that a signal has interrupted and that may go on."""
+        return self._threads.interrupted
+
+    @property
+    def unpaired(self) -> int:
+        """How many entries and exits came without their other half."""
+        return self._threads.unpaired
+
+    def pid_of(self, tid: int) -> int:
+        """Return the process of a thread that is in a call."""
+        return self._threads.pid_of.get(tid, tid)
+
+    def calls(
+        self, enters: Sequence[Array], exits: Sequence[Array], ends: Iterable[End], horizon_ns: int
+    ) -> tuple[Array, Array]:
+        """Return the calls that have ended, as records of `CALL_FIELDS` in no order, and all new entries.
+
+        Args:
+            enters: New records of `ENTER`, in pieces each in the order of time.
+            exits: Likewise of `EXIT`.
+            ends: Threads that have ended.
+            horizon_ns: Every ring was read after this: what is later waits for the next time.
+        """
+        entered, self._enters = _up_to(np.concatenate([self._enters, *enters]), horizon_ns)
+        exited, self._exits = _up_to(np.concatenate([self._exits, *exits]), horizon_ns)
+        known = [*self._ends, *ends]
+        ended = [end for end in known if end.time_ns <= horizon_ns]
+        self._ends = [end for end in known if end.time_ns > horizon_ns]
+        if not (len(entered) or len(exited) or ended):
+            return np.empty(0, _CALL), entered
+        return self._paired(entered, exited, ended), entered
+
+    def _paired(self, enters: Array, exits: Array, ends: list[End]) -> Array:
+        sizes = len(enters), len(exits), len(ends)
+        kind = np.repeat(np.array([_ENTERS, _EXITS, _ENDS], np.int8), sizes)
+        place = np.concatenate([np.arange(size) for size in sizes])
+        tid = np.concatenate([enters["tid"], exits["tid"], np.array([end.tid for end in ends], np.int32)])
+        time = np.concatenate([enters["time"], exits["time"], np.array([end.time_ns for end in ends], np.int64)])
+        number = np.concatenate([enters["nr"], exits["nr"], np.zeros(len(ends), np.int64)])
+        # By thread, then by time: two stable sorts, of numbers that are nearly in order and of
+        # small ones, are several times quicker than one by both.
+        order = np.argsort(time, kind="stable")
+        tids, rank = np.unique(tid, return_inverse=True)
+        rank = rank.astype(np.uint16) if len(tids) < 1 << 16 else rank
+        order = order[np.argsort(rank[order], kind="stable")]
+        kind, place, tid, number = kind[order], place[order], tid[order], number[order]
+        same = np.append(tid[1:] == tid[:-1], False)  # as the next row
+        pair = same & (kind == _ENTERS)
+        pair[:-1] &= (kind[1:] == _EXITS) & (number[1:] == number[:-1])
+        slow = self._slow_rows(pair, same, kind, place, tid, exits)
+        first = np.flatnonzero(pair & ~slow)
+        quick = _records(enters[place[first]], exits[place[first + 1]])
+        self._one_by_one(np.flatnonzero(slow), kind, place, enters, exits, ends)
+        done, self._threads.done = self._threads.done, []
+        return np.concatenate([quick, np.frombuffer(b"".join(done), _CALL)]) if done else quick
+
+    def _slow_rows(self, pair: Array, same: Array, kind: Array, place: Array, tid: Array, exits: Array) -> Array:
+        # Rows of no pair; a pair that was interrupted, and the one after it; the first of a thread
+        # that is in a call already.
+        restarts = np.zeros(len(kind), bool)
+        is_exit = kind == _EXITS
+        restarts[is_exit] = np.isin(exits["ret"][place[is_exit]], _RESTARTS)
+        after_restart = np.zeros(len(kind), bool)
+        after_restart[1:] = restarts[:-1] & same[:-1]
+        slow_pair = after_restart
+        slow_pair[:-1] |= pair[:-1] & restarts[1:]
+        first = np.ones(len(kind), bool)
+        first[1:] = ~same[:-1]
+        busy = [*self._threads.open_calls, *self._threads.interrupted]
+        if busy:
+            slow_pair |= first & np.isin(tid, busy)
+        in_pair = pair.copy()
+        in_pair[1:] |= pair[:-1]
+        slow: Array = ~in_pair
+        slow |= pair & slow_pair
+        slow[1:] |= pair[:-1] & slow_pair[:-1]
+        return slow
+
+    def _one_by_one(self, rows: Array, kind: Array, place: Array, enters: Array, exits: Array, ends: list[End]) -> None:
+        threads = self._threads
+        for what, at in zip(kind[rows].tolist(), place[rows].tolist(), strict=True):
+            if what == _ENTERS:
+                row = enters[at]
+                call = [int(row["nr"]), *row["args"].tolist()]
+                threads.enter(int(row["time"]), int(row["pid"]), int(row["tid"]), call)
+            elif what == _EXITS:
+                row = exits[at]
+                threads.exit(int(row["time"]), int(row["tid"]), int(row["nr"]), int(row["ret"]))
+            else:
+                threads.end(ends[at])
+        for tid in [tid for tid in threads.pid_of if tid not in threads.open_calls and tid not in threads.interrupted]:
+            del threads.pid_of[tid]
+
+
+def _up_to(records: Array, horizon_ns: int) -> tuple[Array, Array]:
+    early = records["time"] <= horizon_ns
+    if early.all():
+        return records, records[:0]
+    return records[early], records[~early]
+
+
+def _records(enters: Array, exits: Array) -> Array:
+    found = np.zeros(len(enters), _CALL)
+    found["start_ns"] = enters["time"]
+    found["dur_ns"] = exits["time"] - enters["time"]
+    found["tid"], found["pid"], found["nr"] = enters["tid"], enters["pid"], enters["nr"]
+    found["flags"] = _FROM_PERF
+    found["ret"] = exits["ret"]
+    for number in range(6):
+        found[f"a{number}"] = enters["args"][:, number]
+    return found
