@@ -1,10 +1,11 @@
 """Throughput of qtrace.queue beside multiprocessing.Queue.
 
-    python benchmarks/bench_queue.py [--rounds 5] [--scale 1.0] [--write reports/queue_bench.md]
+    python -m benchmarks.bench_queue [--rounds 7] [--scale 1.0] [--shapes 1:1,4:4] [--write reports/bench_queue.md]
 
 For each shape (producers:consumers) and message size, the three queues run in turn, round
 after round, so that what else the machine does hits all alike. A figure is the median of
-the rounds; a ratio is the median of the rounds' own ratios to the standard queue.
+the rounds; a ratio is the median of the rounds' own ratios to the standard queue, with the
+lowest and the highest of them behind it.
 
 Time runs from the moment all processes are let go until the last consumer has its sentinel.
 """
@@ -17,11 +18,8 @@ import os
 import pathlib
 import platform
 import statistics
-import sys
 import time
 from typing import Any
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import qtrace.queue as ours
 
@@ -78,28 +76,37 @@ def throughput(kind: str, shape: tuple[int, int], size_bytes: int, count: int) -
     return share * producers / (ended - started)
 
 
-def table(rounds: int, scale: float) -> list[str]:
-    """Return the lines of the result table."""
+def size_text(size_bytes: int) -> str:
+    """Return "10 B" or "100 KiB"."""
+    return f"{size_bytes} B" if size_bytes < 1024 else f"{size_bytes // 1024} KiB"
+
+
+def row(shape: tuple[int, int], size_bytes: int, count: int, rounds: int) -> str:
+    """Measure one shape and size, and return its line of the table."""
+    rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for turn in range(rounds):
+        # Each kind is first, second and third equally often.
+        order = KINDS[turn % len(KINDS) :] + KINDS[: turn % len(KINDS)]
+        for kind in order:
+            rates[kind].append(throughput(kind, shape, size_bytes, count))
+    cells = [f"{shape[0]}:{shape[1]}", size_text(size_bytes), f"{statistics.median(rates['standard']):,.0f}"]
+    for kind in KINDS[1:]:
+        ratios = [rate / base for rate, base in zip(rates[kind], rates["standard"], strict=True)]
+        cells.append(f"{statistics.median(rates[kind]):,.0f}")
+        cells.append(f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})")
+    return f"| {' | '.join(cells)} |"
+
+
+def table(shapes: list[tuple[int, int]], rounds: int, scale: float) -> list[str]:
+    """Print the result table line by line, and return the lines."""
     lines = [
         "| producers:consumers | message | standard, msg/s | default, msg/s | ratio | robust, msg/s | ratio |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
+    print("\n".join(lines), flush=True)
     for size_bytes, count in SIZES:
-        for shape in SHAPES:
-            rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
-            for _ in range(rounds):
-                for kind in KINDS:
-                    rates[kind].append(throughput(kind, shape, size_bytes, int(count * scale)))
-            ratio = {
-                kind: statistics.median(rate / base for rate, base in zip(rates[kind], rates["standard"], strict=True))
-                for kind in KINDS
-            }
-            middle = {kind: statistics.median(rates[kind]) for kind in KINDS}
-            size = f"{size_bytes} B" if size_bytes < 1024 else f"{size_bytes // 1024} KiB"
-            lines.append(
-                f"| {shape[0]}:{shape[1]} | {size} | {middle['standard']:,.0f} | {middle['default']:,.0f} "
-                f"| {ratio['default']:.2f} | {middle['robust']:,.0f} | {ratio['robust']:.2f} |"
-            )
+        for shape in shapes:
+            lines.append(row(shape, size_bytes, int(count * scale), rounds))
             print(lines[-1], flush=True)
     return lines
 
@@ -107,14 +114,21 @@ def table(rounds: int, scale: float) -> list[str]:
 def main() -> None:
     """Measure, print, and write the table if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of messages")
+    parser.add_argument("--shapes", default=",".join(f"{producers}:{consumers}" for producers, consumers in SHAPES))
     parser.add_argument("--write", type=pathlib.Path, help="file for the table")
     options = parser.parse_args()
-    lines = table(options.rounds, options.scale)
+    shapes = [(int(shape.split(":")[0]), int(shape.split(":")[1])) for shape in options.shapes.split(",")]
+    lines = table(shapes, options.rounds, options.scale)
     if options.write:
         where = f"CPython {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} CPUs"
-        text = f"# Throughput of the queues\n\n{where}; {options.rounds} rounds, in turn; medians.\n\n"
+        how = f"Made by `python -m benchmarks.bench_queue --rounds {options.rounds} --scale {options.scale:g}`"
+        text = (
+            f"# Throughput of qtrace.queue beside multiprocessing.Queue\n\n{how} on {where}. "
+            "The three kinds run in turn; figures are medians, ratios are to the standard queue "
+            "of the same round, with the lowest and the highest in brackets.\n\n"
+        )
         options.write.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -162,6 +162,7 @@ class Queue:
         message_writer = MessageWriter(self._writer)
         self._send_bytes = message_writer.send_bytes
         self._recv_bytes = message_reader.recv_bytes
+        self._give_back = message_reader.give_back if self._robust is None else self._robust.give_back
         self._poll = message_reader.poll
         if self._robust is None:
             self._send_messages = _under(self._wlock, message_writer)
@@ -204,12 +205,12 @@ class Queue:
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
         if self._robust is not None:
-            return _loads(self._robust.receive(block, timeout))
+            return self._unpickled(self._robust.receive(block, timeout))
         if block and timeout is None:
             with self._rlock:
                 res = self._recv_bytes()
             self._sem.release()
-            return _loads(res)
+            return _loads(res) if type(res) is bytes else self._unpickled(res)
         deadline = time.monotonic() + timeout if block and timeout is not None else None
         if not self._rlock.acquire(block, timeout):
             raise Empty
@@ -223,7 +224,12 @@ class Queue:
         finally:
             self._rlock.release()
         # Unpickled outside the lock: it may be slow, or raise.
-        return _loads(res)
+        return self._unpickled(res)
+
+    def _unpickled(self, body: Buffer) -> Any:
+        unpickled = _loads(body)
+        self._give_back(body)
+        return unpickled
 
     def qsize(self) -> int:
         """Return how many items are put and not yet got."""
@@ -527,6 +533,7 @@ class SimpleQueue:
         message_reader = MessageReader(self._reader)
         self._recv_bytes = message_reader.recv_bytes
         self._send_bytes = MessageWriter(self._writer).send_bytes
+        self._give_back = message_reader.give_back if self._robust is None else self._robust.give_back
         self._poll = message_reader.poll
 
     def close(self) -> None:
@@ -558,10 +565,15 @@ class SimpleQueue:
     def get(self) -> Any:
         """Return the next item, waiting for it."""
         if self._robust is not None:
-            return _loads(self._robust.receive(True, None))
+            return self._unpickled(self._robust.receive(True, None))
         with self._rlock:
             res = self._recv_bytes()
-        return _loads(res)
+        return _loads(res) if type(res) is bytes else self._unpickled(res)
+
+    def _unpickled(self, body: Buffer) -> Any:
+        unpickled = _loads(body)
+        self._give_back(body)
+        return unpickled
 
     def put(self, obj: Any) -> None:
         """Write `obj` into the pipe, waiting for room."""

@@ -48,6 +48,7 @@ from .wire import (
     LONG_HEADER_BYTES,
     MAX_SHORT_BYTES,
     SHORT_HEADER_BYTES,
+    ReadBuffer,
     header_of,
     readable_within,
     writable_within,
@@ -80,6 +81,8 @@ class RobustPipe(Recovery):
         self._writer = writer
         self._maxsize = maxsize
         self._unbounded = unbounded
+        self._buffer = ReadBuffer()
+        self.give_back = self._buffer.give_back
         self.slots = Slots(control, maxsize, unbounded, hints)
         self.slots.settle_writer = self.settle_writer
         self.slots.register()
@@ -195,6 +198,8 @@ class RobustPipe(Recovery):
             if not remaining:
                 return
             piece = memoryview(piece)[written:]
+            # Only a full pipe takes less than it is given.
+            writable_within(handle, None)
 
     # ---- reading
 
@@ -251,19 +256,22 @@ class RobustPipe(Recovery):
         words, ends = self._words, self._ends
         slot = count % len(ends)
         start: int = ends[slot - 1]
+        size: int = ends[slot] - start
+        whole = None if begun or size < _BUFFERED_BYTES else self._buffer.take(size)
+        chunk: bytes | None = b""
         chunks: list[bytes] = []
         while True:
             position = words[c.R_BYTES]
             remaining = ends[slot] - position
             if remaining <= 0:
                 break
-            chunk = self._read_some(slot, position, remaining)
+            chunk = self._read_some(slot, position, remaining, whole, position - start)
             if chunk is None:
                 self._await_rest(slot)
                 continue
             if not begun:
                 chunks.append(chunk)
-            if len(chunk) == remaining:
+            if words[c.R_BYTES] == ends[slot]:
                 break
             if words[c.W_BYTES] <= words[c.R_BYTES]:
                 self._await_rest(slot)
@@ -275,11 +283,16 @@ class RobustPipe(Recovery):
             return b""
         if tear:
             return self._truncated(tear, ends[slot] - start)
+        if whole is not None:
+            return _body_of(whole)
         return _body_of(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
-    def _read_some(self, slot: int, position: int, remaining: int) -> bytes | None:
+    def _read_some(
+        self, slot: int, position: int, remaining: int, whole: memoryview | None, offset: int
+    ) -> bytes | None:
         # One read call, inside an odd R_SEQ. A recovering writer moves the message's end only
-        # while R_SEQ is even, so the end is looked at again in here.
+        # while R_SEQ is even, so the end is looked at again in here. Large messages go into
+        # `whole`, small ones are returned.
         words = self._words
         seq = words[c.R_SEQ]
         words[c.R_SEQ] = seq + 1
@@ -290,10 +303,15 @@ class RobustPipe(Recovery):
         if remaining <= 0:
             words[c.R_SEQ] = seq + 2
             return b""
-        chunk = os.read(self._reader.fileno(), remaining)
-        words[c.R_BYTES] = position + len(chunk)
+        if whole is None:
+            chunk = os.read(self._reader.fileno(), remaining)
+            count = len(chunk)
+        else:
+            chunk = b""
+            count = self._buffer.reader_of(self._reader.fileno())(whole[offset : offset + remaining]) or 0
+        words[c.R_BYTES] = position + count
         words[c.R_SEQ] = seq + 2
-        if not chunk:
+        if not count:
             raise EOFError
         return chunk
 
@@ -358,9 +376,9 @@ def _body_bytes(message_bytes: int) -> int:
     return short if short <= MAX_SHORT_BYTES else message_bytes - LONG_HEADER_BYTES
 
 
-def _body_of(message: bytes) -> Buffer:
+def _body_of(message: bytes | memoryview) -> Buffer:
     body_bytes = _body_bytes(len(message))
     header = header_of(body_bytes)
-    if not message.startswith(header):
+    if message[: len(header)] != header:
         raise OSError(f"{len(message)} bytes in the pipe that no put of this queue announced")
     return memoryview(message)[len(header) :]

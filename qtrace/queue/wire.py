@@ -24,11 +24,21 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-__all__ = ["MAX_JOINED_BYTES", "MessageReader", "MessageWriter", "header_of", "pieces_of", "writes_of"]
+__all__ = [
+    "MAX_JOINED_BYTES",
+    "MessageReader",
+    "MessageWriter",
+    "ReadBuffer",
+    "header_of",
+    "pieces_of",
+    "writes_of",
+]
 
 MAX_SHORT_BYTES = 0x7FFFFFFF
 # Bodies up to here share a write with their header, as in Connection since 3.4.
 MAX_JOINED_BYTES = 16384
+# A read buffer above this size is not kept for the next message.
+MAX_KEPT_BYTES = 1 << 20
 LONG_MARK = struct.pack("!i", -1)
 SHORT_HEADER_BYTES = 4
 LONG_HEADER_BYTES = 12
@@ -115,21 +125,57 @@ class MessageWriter:
             written = self._write(handle, piece)
 
 
+class ReadBuffer:
+    """Memory for large bodies, used again from message to message.
+
+    A new buffer of 100 KiB for each would be given back to the system and faulted in anew
+    each time (malloc's trim threshold): 35 us a message, against 10 for reading it.
+    """
+
+    __slots__ = ("_file", "_spare")
+
+    def __init__(self) -> None:
+        self._spare: bytearray | None = None
+        self._file: io.FileIO | None = None
+
+    def take(self, size: int) -> memoryview:
+        """Return a writable buffer of `size` bytes, which nobody else has."""
+        spare, self._spare = self._spare, None
+        if spare is None or len(spare) < size:
+            spare = bytearray(size)
+        return memoryview(spare)[:size]
+
+    def give_back(self, body: Buffer) -> None:
+        """Keep the memory of a body that has been unpickled, if it came from `take` and is not huge."""
+        if type(body) is memoryview and type(body.obj) is bytearray and len(body.obj) <= MAX_KEPT_BYTES:
+            self._spare = body.obj
+
+    def reader_of(self, handle: int) -> Callable[[memoryview], int | None]:
+        """Return what reads from `handle` into memory: read(2); os.readv would be another call to a tracer."""
+        opened = self._file
+        if opened is None or opened.fileno() != handle:
+            opened = self._file = io.FileIO(handle, "rb", closefd=False)
+        return opened.readinto
+
+
 class MessageReader:
     """Reads messages from the read end of a pipe. Callers hold the queue's read lock.
 
     Never reads beyond the message: another process may hold the lock next.
     """
 
-    __slots__ = ("_connection", "_file", "_read")
+    __slots__ = ("_buffer", "_connection", "_read", "give_back")
 
     def __init__(self, connection: Connection, read: Callable[[int, int], bytes] = os.read) -> None:
         self._connection = connection
         self._read = read
-        self._file: io.FileIO | None = None
+        self._buffer = ReadBuffer()
+        self.give_back = self._buffer.give_back
 
     def recv_bytes(self) -> Buffer:
         """Return the next body, waiting for it.
+
+        A large one is a view of memory that is used again once it was handed to `give_back`.
 
         Raises:
             EOFError: every write end is closed and no message is left.
@@ -156,27 +202,19 @@ class MessageReader:
 
     # The names of the locals are Connection's: whoever looks at a stack sees from them that this
     # is the middle of a message, and how much is missing.
-    def _recv(self, handle: int, size: int, begun: bytes = b"", end: bool = False) -> Buffer:
+    def _recv(self, handle: int, size: int, begun: bytes = b"", end: bool = False) -> memoryview:
         # Into one buffer: a pipe gives at most what it holds, so a large body comes in chunks,
         # and each os.read() of "the rest" would allocate the whole rest anew.
-        body = bytearray(size)
+        body = self._buffer.take(size)
         body[: len(begun)] = begun
         remaining = size - len(begun)
-        read_into = self._file_of(handle).readinto
-        with memoryview(body) as view:
-            while remaining > 0:
-                count = 0 if end else read_into(view[size - remaining :])
-                if not count:
-                    raise end_of_file(at_start=remaining == size)
-                remaining -= count
+        read_into = self._buffer.reader_of(handle)
+        while remaining > 0:
+            count = 0 if end else read_into(body[size - remaining :])
+            if not count:
+                raise end_of_file(at_start=remaining == size)
+            remaining -= count
         return body
-
-    def _file_of(self, handle: int) -> io.FileIO:
-        # FileIO.readinto is read(2) into memory we own; os.readv would be another call to a tracer.
-        opened = self._file
-        if opened is None or opened.fileno() != handle:
-            opened = self._file = io.FileIO(handle, "rb", closefd=False)
-        return opened
 
 
 def end_of_file(*, at_start: bool) -> Exception:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from qtrace.queue import (
     QueueStats,
     SimpleQueue,
     TruncatedMessage,
+    robust,
 )
 from qtrace.queue.mutex import Holder
 from tests.queue.support import (
@@ -37,7 +40,7 @@ from tests.queue.support import (
     started,
     wait_level,
 )
-from tests.support.processes import wait_until
+from tests.support.processes import stat_fields, wait_until
 
 POLL, FUTEX = 7, 202  # numbers of x86_64
 KINDS = [Queue, JoinableQueue, SimpleQueue]
@@ -105,12 +108,10 @@ def test_a_reader_that_waits_for_the_rest_is_told(queue: Queue) -> None:
         except TruncatedMessage as error:
             caught.append(error)
 
-    with started(put_slowly, queue) as process:
-        wait_level(queue, 60_000)
-        # Stopped, it writes no more, and the reader takes all there is.
-        os.kill(process.pid or 0, 19)
+    with started(put_and_stop, queue) as process:
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
+        wait_until(lambda: stopped(process), what="the writer's stop")
         wait_until(lambda: queue.stats().bytes_in_pipe == 0, what="an empty pipe")
         assert reader.is_alive()
         kill(process)
@@ -118,9 +119,26 @@ def test_a_reader_that_waits_for_the_rest_is_told(queue: Queue) -> None:
     assert [error.pid for error in caught] == [process.pid]
 
 
-def put_slowly(queue: Any) -> None:
-    """Put one item that fills the pipe many times."""
+def put_and_stop(queue: Any) -> None:
+    """Put an item that fills the pipe many times, and stop in the middle of it, as by SIGSTOP."""
+    module: Any = robust
+    wait_for_room = module.writable_within
+    calls = iter(range(1, 1_000_000))
+
+    def stop_once(handle: int, timeout: float | None) -> bool:
+        if next(calls) == 5:
+            # To this thread: the process as a whole might go on until another one has been scheduled.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        return wait_for_room(handle, timeout)
+
+    module.writable_within = stop_once
     queue.put(bytes(20 * LARGE_BYTES))
+
+
+def stopped(process: BaseProcess) -> bool:
+    """Return whether the process is stopped (state T)."""
+    assert process.pid is not None
+    return (stat_fields(process.pid) or "?")[0] == "T"
 
 
 def test_a_truncated_message_is_an_os_error_that_can_be_pickled() -> None:
@@ -187,13 +205,12 @@ def test_a_reader_killed_in_the_middle_of_a_message_loses_that_one(queue: Queue)
     """The next reader steps over the rest of it, and the loss is counted."""
     with started(get_some, queue, 1, SimpleQueue()) as reader:
         wait_until(lambda: blocked_in(reader, POLL), what="the reader's wait")
-        # The writer is stopped in the middle, so the reader is, too.
-        with started(put_slowly, queue) as writer:
-            wait_until(lambda: queue._robust._words[17] > LARGE_BYTES, what="a begun message")  # type: ignore[union-attr]
-            os.kill(writer.pid or 0, 19)
+        # The writer stops in the middle, so the reader is there, too.
+        with started(put_and_stop, queue) as writer:
+            wait_until(lambda: stopped(writer), what="the writer's stop")
             wait_until(lambda: queue.stats().bytes_in_pipe == 0, what="an empty pipe")
             kill(reader)
-            os.kill(writer.pid or 0, 18)
+            os.kill(writer.pid or 0, signal.SIGCONT)
             answers: list[object] = []
             getter = threading.Thread(target=lambda: answers.append(queue.get()), daemon=True)
             getter.start()

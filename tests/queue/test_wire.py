@@ -153,6 +153,23 @@ def test_a_reader_takes_nothing_of_the_next_message(pipe: Pipe) -> None:
     assert reader.recv_bytes() == b"second"
 
 
+def test_memory_of_large_bodies_is_used_again(pipe: Pipe) -> None:
+    """Once a body was given back, and never before."""
+    reader, writer = pipe
+    ours = MessageReader(reader)
+    for number in range(2):
+        writer.send_bytes(bytes([number]) * 20_000)
+    one, other = ours.recv_bytes(), ours.recv_bytes()
+    assert (one, other) == (bytes(20_000), b"\x01" * 20_000)
+    ours.give_back(one)
+    writer.send_bytes(b"\x02" * 19_000)
+    again = ours.recv_bytes()
+    assert isinstance(one, memoryview)
+    assert isinstance(again, memoryview)
+    assert again.obj is one.obj
+    assert (again, other) == (b"\x02" * 19_000, b"\x01" * 20_000)
+
+
 def test_end_of_file_between_messages_and_in_the_middle_of_one(pipe: Pipe) -> None:
     """EOFError where a message could begin, OSError inside one, as Connection raises them."""
     reader, writer = pipe
