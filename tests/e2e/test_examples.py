@@ -60,7 +60,11 @@ def test_join_before_get_is_a_deadlock_of_three(python: Path, tmp_path: Path) ->
     parent, _, feeder = verdict["chain"]
     own = next(frame for frame in parent["python"] if frame["file"].endswith("join_before_get.py"))
     assert own["line"] == line_of("join_before_get", "p.join()")
-    assert (feeder["object"]["bytes"], feeder["object"]["capacity"]) == (61_500, 65_536)
+    # Of 16 pages the header begins one, which takes the odd bytes of the body too (pipe_write in
+    # fs/pipe.c merges what is not a whole page), and 15 take whole pages of it.
+    message = int(re.search(r", (\d+)$", feeder["syscall"]["text"])[1])  # type: ignore[index]
+    assert feeder["object"]["capacity"] == 65_536
+    assert feeder["object"]["bytes"] == 4 + message % 4096 + 15 * 4096
     assert "get" in verdict["advice"]
     assert "join" in verdict["advice"]
 
