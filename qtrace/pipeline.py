@@ -7,6 +7,7 @@ importing this module, and explaining, stay quick.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from qtrace.errors import RecordingError
 if TYPE_CHECKING:
     from qtrace.analyse.trace import Trace
     from qtrace.capture.recorder import Recorded
+    from qtrace.decode.strace_log import Imported
     from qtrace.export.schema_text import RecordingSchema
     from qtrace.model.snapshot import Snapshot
     from qtrace.model.verdict import Verdict
@@ -332,3 +334,46 @@ def report_name(recording: Path) -> Path:
     folder = Path("reports")
     parent = folder if folder.is_dir() else recording.parent
     return parent / f"{recording.stem}.html"
+
+
+# --- strace's logs -------------------------------------------------------------------------------
+
+
+def import_strace(log: Path, output: Path | None = None, *, overwrite: bool = False) -> tuple[Path, Imported]:
+    """Make a recording from a log that strace wrote; return its path and what became of the log.
+
+    Args:
+        log: The file of ``strace -o``; under ``-ff`` the name that was given there, or one file.
+        output: The recording; the log's name with another suffix if None.
+        overwrite: Whether an existing output may be replaced.
+
+    Raises:
+        RecordingError: There is no such log, nothing in it is strace's, or the output cannot be written.
+        OutputExistsError: The output exists.
+    """
+    from qtrace.capture.members import script_name
+    from qtrace.decode.strace_lines import log_files, read_log
+    from qtrace.decode.strace_log import import_log
+    from qtrace.tracefile.writer import TraceWriter
+
+    files = log_files(log)
+    if not files:
+        raise RecordingError(f"there is no log {log}", "Make one with: strace -f -ttt -T -yy -o FILE PROGRAM")
+    try:
+        parsed = read_log(files)
+    except OSError as error:
+        raise RecordingError(f"cannot read {log}: {error.strerror or error}") from None
+    if not parsed.calls:
+        raise RecordingError(
+            f"nothing in {log} is a call as strace prints it", "Make a log with: strace -f -ttt -T -yy -o FILE PROGRAM"
+        )
+    path = output or log.with_suffix(SUFFIX)
+    writer = TraceWriter(path, overwrite=overwrite)
+    try:
+        writer.set_meta(qtrace=version("qtrace"), imported_from=str(log))
+        done = import_log(parsed, writer.add_row, writer.add_calls, writer.set_meta, script_name)
+    finally:
+        writer.close()
+    if writer.failure:
+        raise RecordingError(f"the recording {path} could not be written: {writer.failure}")
+    return path, done

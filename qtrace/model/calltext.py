@@ -215,3 +215,15 @@ def _time(address: int, memory: MemoryReader, kind: str) -> str:
         return _pointer(address)
     seconds, rest = struct.unpack("<qq", raw)
     return f"{{tv_sec={seconds}, {'tv_nsec' if kind == 'timespec' else 'tv_usec'}={rest}}}"
+
+
+def constants() -> dict[str, int]:
+    """Return the number of every symbolic constant that call texts have, by name."""
+    named = {name: number for number, name in enumerate(_FUTEX)}
+    named |= {f"{name}_PRIVATE": number | 128 for name, number in named.items()}
+    named |= {"FUTEX_CLOCK_REALTIME": 256, "O_RDONLY": 0, "O_WRONLY": 1, "O_RDWR": 2}
+    for flags in (_WAIT, _OPEN, _FLOCK, _CLONE, _POLL):
+        named |= {name: bit for bit, name in flags}
+    for words in (_FCNTL, _CLOCKS, _EPOLL_OPS, _IDS):
+        named |= {name: number for number, name in words.items()}
+    return named | {one.name: int(one) for one in signal.Signals}
