@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qtrace.capture import procfs, ptrace_calls, seccomp
+from qtrace.capture import perf_engine, procfs, ptrace_calls, seccomp
 from qtrace.capture.attach import attach
 from qtrace.capture.callhooks import CallHooks
 from qtrace.capture.launch import Launch, Program
@@ -30,6 +31,9 @@ from qtrace.model.snapshot import Snapshot
 from qtrace.model.syscalls import Architecture
 from qtrace.model.verdict import Verdict
 from qtrace.tracefile.writer import Limits, TraceWriter
+
+if TYPE_CHECKING:
+    from qtrace.capture.perf_collector import Collector
 
 Judge = Callable[[Snapshot], Verdict]
 _SWITCH_SECONDS = 0.0005
@@ -55,6 +59,10 @@ class RecordOptions:
     last_ns: int | None = None
     placement: str = "auto"
     """See `qtrace.capture.placement`."""
+    engine: str = "auto"
+    """See `qtrace.capture.perf_engine`."""
+    ring_bytes: int | None = None
+    """Memory for the perf engine's ring buffers, for each CPU; None for what fits the machine."""
     target_words: str = ""
     """What the user asked for, for people."""
 
@@ -98,12 +106,15 @@ def record(
         RecordingError: The output cannot be written.
     """
     machine = architecture()
+    filtered = options.use_seccomp and options.follow
+    engine, why = perf_engine.chosen(options.engine, filtered)
     with _kept_for_failure(options.output, options.overwrite) as keep_old:
         writer = TraceWriter(options.output, overwrite=options.overwrite, limits=_limits(options))
         try:
-            code = _filter(machine) if options.use_seccomp and options.follow else None
-            launch = Launch(program, code)
-            recording = _Recording(writer, options, launch.pid, judge, on_verdict)
+            launch = Launch(program, _filter(machine, engine) if filtered else None)
+            recording = _Recording(writer, options, launch.pid, judge, on_verdict, engine=engine)
+            if why:
+                recording.notes.append(f"recorded by stops (ptrace), which cost more time than perf would: {why}")
             launch.seize(options.follow)
         except BaseException:
             writer.close()
@@ -167,8 +178,9 @@ def _limits(options: RecordOptions) -> Limits:
     return Limits(options.max_events, options.max_bytes, until, options.last_ns, words)
 
 
-def _filter(machine: Architecture) -> bytes:
-    return seccomp.build_filter(machine, seccomp.recorded_numbers(machine))
+def _filter(machine: Architecture, engine: str) -> bytes:
+    numbers = perf_engine.stopping_numbers(machine) if engine == "perf" else seccomp.recorded_numbers(machine)
+    return seccomp.build_filter(machine, numbers)
 
 
 @contextlib.contextmanager
@@ -200,21 +212,40 @@ class _Recording:
         judge: Judge,
         on_verdict: Callable[[Verdict, bool], None],
         attached: bool = False,
+        engine: str = "ptrace",
     ) -> None:
         self.writer = writer
         self.options = options
+        self.engine = engine
+        self.notes: list[str] = []
+        self.collector: Collector | None = None
         self.root = root
         self.machine = architecture()
         self.attached = attached
         every_call = attached or not (options.use_seccomp and options.follow)
         self.tracees = Tracees(writer.add_row, options.redact)
         self.placement = Placement(options.placement, threading.get_native_id(), self.tracees.creator_of)
-        hooks = CallHooks(writer.add_row, self.machine, self.placement)
-        self.loop = Loop(self.tracees, hooks, writer.add_calls, self._lifecycle, self.machine, every_call)
+        if engine == "perf":
+            self.loop = self._perf_loop()
+        else:
+            hooks = CallHooks(writer.add_row, self.machine, self.placement)
+            self.loop = Loop(self.tracees, hooks, writer.add_calls, self._lifecycle, self.machine, every_call)
         self.loop.wanted = frozenset(seccomp.recorded_numbers(self.machine))
         self.loop.root = root
         self.loop.begun = attached or not every_call
         self.watch = Watch(writer, self.loop, options, root, judge, on_verdict, self.placement, attached)
+
+    def _perf_loop(self) -> Loop:
+        from qtrace.capture.perf_hooks import PerfHooks
+        from qtrace.capture.perf_loop import PerfLoop
+
+        hooks = PerfHooks(self.writer.add_row, self.machine, self.placement)
+        rings = perf_engine.open_rings(self.root, self.machine, self.options.ring_bytes)
+        self.collector = perf_engine.collector_of(
+            rings, self.writer.add_calls, self.writer.add_row, hooks, self.machine
+        )
+        emit = self.collector.add_stopped
+        return PerfLoop(self.tracees, hooks, emit, self._lifecycle, self.machine, collector=self.collector)
 
     def _lifecycle(
         self, time_ns: int, pid: int, tid: int, event: str, value: int | None, detail: dict[str, object] | None
@@ -232,18 +263,24 @@ class _Recording:
             begin: Lets the program go, or attaches to it; given the time.
         """
         start = time.monotonic_ns()
-        self.writer.set_meta(**_facts(self.options, argv, self.root, start, self.attached))
+        self.writer.set_meta(**_facts(self.options, argv, self.root, start, self.attached), engine=self.engine)
         self.writer.watch_pending(self.loop.pending)
+        self.writer.flush()  # a tracer killed at once still leaves a file that says of what
         before = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_SECONDS)
         try:
             with _handlers(self.loop, self.watch):
                 begin(start)
+                if self.collector is not None:
+                    self.collector.start()
                 self.watch.start()
                 self.loop.run()
         finally:
             sys.setswitchinterval(before)
             self.watch.finish()
+            if self.collector is not None:
+                self.collector.finish()
+                self.notes += self.collector.notes()
         return self._result()
 
     def _result(self) -> Recorded:
@@ -256,7 +293,7 @@ class _Recording:
         notes = [f"{left.calls:,} calls are not in it: {why}" for why, left in self.writer.left_out.items()]
         return Recorded(
             self.options.output, status, watch.ended_because, watch.verdict, self.writer.calls_written,
-            self.tracees.ever, self.writer.failure, [*watch.notes, *notes],
+            self.tracees.ever, self.writer.failure, [*watch.notes, *notes, *self.notes],
         )  # fmt: skip
 
 
@@ -266,7 +303,6 @@ def _facts(options: RecordOptions, argv: Sequence[str], root: int, start: int, a
         "python": platform.python_version(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
-        "engine": "ptrace",
         "seccomp": int(options.use_seccomp and options.follow and not attached),
         "attached": int(attached),
         "start_ns": start,

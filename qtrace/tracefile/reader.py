@@ -237,7 +237,7 @@ class TraceReader:
         times = [last for _, _, last, *_ in self._block_list]
         times += [row[0] for table in ("lifecycle", "snapshots") for row in self.rows(table)]
         times += [record[0] for record in self._pending_records]
-        return max(times, default=0)
+        return max(times, default=self.start_ns)
 
     @cached_property
     def start_ns(self) -> int:

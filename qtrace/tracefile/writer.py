@@ -144,15 +144,32 @@ class TraceWriter:
     def flush(self) -> None:
         """Commit all that has been added, in the calling thread."""
         with self._commit_lock:
-            packed: list[bytes] = _taken(self._calls)
-            calls, rows, meta = b"".join(packed), _taken(self._rows), dict(_taken(self._meta))
+            calls, pending = self._taken_calls()
+            rows, meta = _taken(self._rows), dict(_taken(self._meta))
             if self.failure:
                 return  # taken all the same, so that memory stays flat
             calls = self._within_limits(calls)
             try:
-                self._commit(calls, rows, meta)
+                self._commit(calls, pending, rows, meta)
             except sqlite3.Error as error:
                 self._fail(error)
+
+    def _taken_calls(self) -> tuple[bytes, dict[int, bytes]]:
+        """Take the ended calls, and those in progress, as of one moment.
+
+        The loop goes on meanwhile. Were the calls in progress asked for last, those that had begun
+        and ended since would be missing between; asked for first, one that ended since would be
+        there twice: so that one is found among the calls that have come in since.
+        """
+        before = len(self._calls)
+        pending = dict(self._pending())
+        packed: list[bytes] = _taken(self._calls)
+        for record in CALL_STRUCT.iter_unpack(b"".join(packed[before:])):
+            start, tid = record[0], record[2]
+            still = pending.get(tid)
+            if still is not None and CALL_STRUCT.unpack(still)[0] == start:
+                del pending[tid]
+        return b"".join(packed), pending
 
     def close(self) -> None:
         """Commit the rest and close the file."""
@@ -178,7 +195,13 @@ class TraceWriter:
         except sqlite3.Error:
             return
 
-    def _commit(self, calls: bytes, rows: list[tuple[str, Sequence[object]]], meta: Mapping[str, object]) -> None:
+    def _commit(
+        self,
+        calls: bytes,
+        pending: Mapping[int, bytes],
+        rows: list[tuple[str, Sequence[object]]],
+        meta: Mapping[str, object],
+    ) -> None:
         database = self._database
         database.execute("BEGIN IMMEDIATE")
         for name, row in rows:
@@ -190,7 +213,7 @@ class TraceWriter:
             self._forget_before(time.monotonic_ns() - self._limits.last_ns)
         self._store_left_out()
         database.execute("DELETE FROM pending")
-        database.executemany("INSERT INTO pending VALUES (?, ?)", list(self._pending().items()))
+        database.executemany("INSERT INTO pending VALUES (?, ?)", list(pending.items()))
         for key, fact in meta.items():
             text = fact if isinstance(fact, str | int | float) or fact is None else json.dumps(fact)
             database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, text))

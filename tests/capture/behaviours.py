@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.capture.loaded import LoadedQtrace
 from tests.support.processes import in_session, running
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs" / "behaviour"
@@ -90,9 +91,24 @@ def first_recording(family: str, name: str) -> tuple[Seen, Path]:
     return recorded([str(program(family)), name], recording), recording
 
 
-def recorded_repeatedly(argv: Sequence[str], times: int) -> list[Seen]:
+def recorded_repeatedly(argv: Sequence[str], times: int, folder: Path) -> list[Seen]:
     """Record a program many times, two at once, and return what was seen of each."""
-    command = [sys.executable, "-m", "tests.capture.repeat_record", str(times), *argv]
-    with running(command, stdout=subprocess.PIPE, cwd=PROGRAMS.parent.parent.parent) as process:
-        output, _ = process.communicate(timeout=240)
-    return [Seen(**json.loads(line)) for line in output.splitlines()]
+    seen = []
+    with LoadedQtrace() as one, LoadedQtrace() as other:
+        for _ in range(times // 2):
+            began = [(qtrace, _begin(qtrace, argv, folder / f"{number}")) for number, qtrace in enumerate((one, other))]
+            seen += [_end(qtrace, pid, folder / f"{number}") for number, (qtrace, pid) in enumerate(began)]
+    return seen
+
+
+def _begin(qtrace: LoadedQtrace, argv: Sequence[str], stem: Path) -> int:
+    options = ["record", "-q", "-f", "-o", str(stem.with_suffix(".qtrace"))]
+    return qtrace.start([*options, "--", *argv], stem.with_suffix(".out"))
+
+
+def _end(qtrace: LoadedQtrace, pid: int, stem: Path) -> Seen:
+    status = qtrace.wait()
+    left = in_session(pid)
+    for member in left:
+        os.kill(member, signal.SIGKILL)
+    return Seen(stem.with_suffix(".out").read_text(), status, len(left))

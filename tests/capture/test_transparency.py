@@ -36,11 +36,11 @@ def test_a_behaviour_is_the_same_under_record(family: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("racy", RACY)
-def test_a_racy_behaviour_is_the_same_each_time(racy: str) -> None:
+def test_a_racy_behaviour_is_the_same_each_time(racy: str, tmp_path: Path) -> None:
     """Where timing decides the order of events, twenty recordings in a row change nothing."""
     family, _, name = racy.partition(":")
     argv = [str(program(family)), name]
-    assert recorded_repeatedly(argv, LOOP) == [run(argv)] * LOOP
+    assert recorded_repeatedly(argv, LOOP, tmp_path) == [run(argv)] * LOOP
 
 
 UNFILTERED = (
