@@ -53,7 +53,10 @@ EVENT_STOP: Final = 128
 
 WALL: Final = 0x40000000
 
-_ptrace = _libc.ptrace
+# These calls return at once, so the interpreter's lock is kept through them (PyDLL): giving it up four
+# times a stop would hand it to a background thread again and again.
+_quick = ctypes.PyDLL(_libc._name, use_errno=True)
+_ptrace = _quick.ptrace
 _ptrace.restype = ctypes.c_long
 _ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 
@@ -154,7 +157,7 @@ class _Iovec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
 
 
-_vm_readv = _libc.process_vm_readv
+_vm_readv = _quick.process_vm_readv
 _vm_readv.restype = ctypes.c_ssize_t
 _vm_readv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
 
