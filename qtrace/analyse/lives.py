@@ -79,9 +79,9 @@ def _role(tid: int, pid: int, name: str, frames: tuple[Frame, ...], process: tup
 def _feeders(parts: TraceParts) -> set[int]:
     # Who sends messages on one pipe, is no main thread, and reads from nothing that carries messages.
     messages = parts.messages
-    pairs = np.unique(np.column_stack([messages.sender, messages.stream]), axis=0) if len(messages.seq) else ()
-    streams = Counter(int(tid) for tid, _ in pairs)
+    pairs = [(key >> 32, key & 0xFFFFFFFF) for key in np.unique(messages.sender << 32 | messages.stream).tolist()]
+    streams = Counter(tid for tid, _ in pairs)
     readers = set(np.unique(messages.receiver).tolist())
-    pipes = {int(tid) for tid, stream in pairs if parts.object_ids[int(stream)].startswith("pipe:")}
+    pipes = {tid for tid, stream in pairs if parts.object_ids[stream].startswith("pipe:")}
     mains = {row[0] for row in parts.processes}
     return {tid for tid, count in streams.items() if count == 1 and tid in pipes and tid not in readers | mains}

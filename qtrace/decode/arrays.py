@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,6 +29,25 @@ def architecture_of(meta: Mapping[str, str]) -> Architecture:
         return Architecture.X86_64
 
 
+_kept: dict[int, tuple[weakref.ref[CallArray], dict[str, Any]]] = {}
+
+
+def kept(calls: CallArray, name: str, make: Callable[[], Any]) -> Any:
+    """Return what was made of these very calls under this name before, or make it now.
+
+    Columns lie 92 bytes apart in the records: to gather one of ten million takes a tenth of a second,
+    and some are asked for dozens of times. They are kept for as long as the array lives, which must
+    not be changed after it has been asked.
+    """
+    known = _kept.get(id(calls))
+    if known is None or known[0]() is not calls:
+        place = id(calls)
+        known = _kept[place] = (weakref.ref(calls, lambda _: _kept.pop(place, None)), {})
+    if name not in known[1]:
+        known[1][name] = make()
+    return known[1][name]
+
+
 def chosen(calls: CallArray, architecture: Architecture, names: Iterable[str]) -> BoolArray:
     """Return which calls have one of the names."""
     wanted = np.zeros(_NUMBERS, dtype=bool)
@@ -35,7 +55,8 @@ def chosen(calls: CallArray, architecture: Architecture, names: Iterable[str]) -
         number = number_of(name, architecture)
         if number is not None:
             wanted[number] = True
-    return wanted[calls["nr"].view(np.uint16) if calls["nr"].flags.c_contiguous else calls["nr"].astype(np.uint16)]
+    found: BoolArray = wanted[kept(calls, "nr", lambda: calls["nr"].astype(np.uint16))]
+    return found
 
 
 def blocking(calls: CallArray, architecture: Architecture) -> BoolArray:
@@ -78,5 +99,5 @@ def numbered(keys: np.ndarray[Any, np.dtype[np.uint64]]) -> tuple[np.ndarray[Any
 
 def ends_of(calls: CallArray) -> IntArray:
     """Return when each call returned, or the recording's end for one that did not."""
-    ends: IntArray = calls["start_ns"] + calls["dur_ns"]
+    ends: IntArray = kept(calls, "ends", lambda: calls["start_ns"] + calls["dur_ns"])
     return ends

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, blocking, chosen
+from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, blocking, chosen, kept
 from qtrace.model.records import CallFlag
 
 LEAST_FLOOR_NS, MOST_FLOOR_NS = 20_000, 300_000
@@ -18,9 +18,10 @@ _FLOOR_QUANTILE = 0.95
 """The longest of them are those at which the tracer looked something up, once for each object."""
 
 _EAGAIN, _ETIMEDOUT = -11, -110
-_FUTEX_COMMAND, _CLOCK_OR_PRIVATE = 0x7F, 0x180
+_FUTEX_COMMAND = 0x7F
 _FUTEX_WAITS = (0, 6, 9, 11, 13)
 _FUTEX_WAKES = (1, 3, 4, 5, 7, 10, 12)
+_OTHER_WAITS, _OTHER_WAKES = ("futex_wait", "futex_waitv"), ("futex_wake",)
 _WNOHANG = 1
 _RESTARTS = (-4, -512, -513, -514, -516)
 """EINTR, and the kernel's own ERESTART codes, which a tracer sees."""
@@ -32,19 +33,24 @@ _ERRORS_AFTER_WAITING = (*_RESTARTS, _ETIMEDOUT, -32, -104, -111)
 
 def futex_waits(calls: CallArray, meta: Mapping[str, str]) -> BoolArray:
     """Return which calls are waits on a futex."""
-    return _futexes(calls, meta, _FUTEX_WAITS) | chosen(calls, architecture_of(meta), ["futex_wait", "futex_waitv"])
+    found: BoolArray = kept(calls, "futex waits", lambda: _futexes(calls, meta, _FUTEX_WAITS, _OTHER_WAITS))
+    return found
 
 
 def futex_wakes(calls: CallArray, meta: Mapping[str, str]) -> BoolArray:
     """Return which calls wake, or hand over, waiters of a futex."""
-    return _futexes(calls, meta, _FUTEX_WAKES) | chosen(calls, architecture_of(meta), ["futex_wake"])
+    found: BoolArray = kept(calls, "futex wakes", lambda: _futexes(calls, meta, _FUTEX_WAKES, _OTHER_WAKES))
+    return found
 
 
-def _futexes(calls: CallArray, meta: Mapping[str, str], commands: tuple[int, ...]) -> BoolArray:
+def _futexes(
+    calls: CallArray, meta: Mapping[str, str], commands: tuple[int, ...], others: tuple[str, ...]
+) -> BoolArray:
     wanted = np.zeros(128, dtype=bool)
     wanted[list(commands)] = True
-    found: BoolArray = chosen(calls, architecture_of(meta), ["futex"])
-    found &= wanted[(calls["a1"] & np.uint64(_FUTEX_COMMAND)).astype(np.int64)]
+    at = np.flatnonzero(chosen(calls, architecture_of(meta), ["futex"]))
+    found = chosen(calls, architecture_of(meta), others)
+    found[at] = wanted[(calls["a1"][at] & np.uint64(_FUTEX_COMMAND)).astype(np.int64)]
     return found
 
 
@@ -56,7 +62,7 @@ def floor_of(calls: CallArray, meta: Mapping[str, str]) -> int:
     shorter than the floor.
     """
     quick: BoolArray = futex_wakes(calls, meta) | (futex_waits(calls, meta) & (calls["ret"] == _EAGAIN))
-    quick &= (calls["flags"] & int(CallFlag.UNFINISHED)) == 0
+    quick &= ~unfinished_of(calls)
     spent = calls["dur_ns"][quick]
     if len(spent) < _ENOUGH_SAMPLES:
         return USUAL_FLOOR_NS
@@ -71,16 +77,24 @@ def blocked(calls: CallArray, meta: Mapping[str, str], floor_ns: int) -> BoolArr
     only the time tells: they waited if they took the floor or longer, and did not fail at once.
     """
     architecture = architecture_of(meta)
-    can = blocking(calls, architecture)
-    unfinished = (calls["flags"] & int(CallFlag.UNFINISHED)) != 0
     futexes = futex_waits(calls, meta)
     every_futex = chosen(calls, architecture, ["futex", "futex_wait", "futex_waitv"])
-    slept = futexes & np.isin(calls["ret"], (0, _ETIMEDOUT, *_RESTARTS))
-    slow = can & ~every_futex & (calls["dur_ns"] >= floor_ns)
-    slow &= (calls["ret"] >= 0) | np.isin(calls["ret"], _ERRORS_AFTER_WAITING)
-    slow &= ~(chosen(calls, architecture, ["wait4"]) & ((calls["a2"] & np.uint64(_WNOHANG)) != 0))
-    waiting = unfinished & can & (futexes | ~every_futex) & ~chosen(calls, architecture, ["exit", "exit_group"])
-    found: BoolArray = slept | slow | waiting
+    unfinished = unfinished_of(calls)
+    can = blocking(calls, architecture) & ~every_futex
+    found: BoolArray = can & (kept(calls, "dur", lambda: calls["dur_ns"].copy()) >= floor_ns)
+    at = np.flatnonzero(found)
+    ret = calls["ret"][at]
+    found[at] = (ret >= 0) | np.isin(ret, _ERRORS_AFTER_WAITING)
+    found &= ~(chosen(calls, architecture, ["wait4"]) & ((calls["a2"] & np.uint64(_WNOHANG)) != 0))
+    at = np.flatnonzero(futexes)
+    found[at] = np.isin(calls["ret"][at], (0, _ETIMEDOUT, *_RESTARTS))
+    found |= unfinished & (can | futexes)
+    return found
+
+
+def unfinished_of(calls: CallArray) -> BoolArray:
+    """Return which calls had not returned."""
+    found: BoolArray = kept(calls, "unfinished", lambda: (calls["flags"] & int(CallFlag.UNFINISHED)) != 0)
     return found
 
 

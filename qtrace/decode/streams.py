@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, ends_of
+from qtrace.decode.blocking import unfinished_of
 from qtrace.decode.descriptors import Descriptors
 from qtrace.decode.operands import Operands
 from qtrace.model.records import CallFlag
@@ -140,9 +141,10 @@ def streams_of(calls: CallArray, meta: Mapping[str, str], descriptors: Descripto
         elif kind == "socket" and number < len(descriptors.peers) and descriptors.peers[number] >= 0:
             reads_from[number] = number
             writes_to[number] = descriptors.peers[number]
-    peeks = chosen(calls, architecture, ["recvfrom"]) & ((calls["a3"] & np.uint64(_MSG_PEEK)) != 0)
-    peeks |= chosen(calls, architecture, ["recvmsg"]) & ((calls["a2"] & np.uint64(_MSG_PEEK)) != 0)
-    reads = chosen(calls, architecture, READS) & ~peeks
+    reads = chosen(calls, architecture, READS)
+    for name, flags in (("recvfrom", "a3"), ("recvmsg", "a2")):
+        at = np.flatnonzero(chosen(calls, architecture, [name]))
+        reads[at] = (calls[flags][at] & np.uint64(_MSG_PEEK)) == 0
     writes = chosen(calls, architecture, WRITES)
     sized = chosen(calls, architecture, _SIZED)
     return Streams(
@@ -154,9 +156,10 @@ def streams_of(calls: CallArray, meta: Mapping[str, str], descriptors: Descripto
 def _transfers(
     calls: CallArray, which: BoolArray, streams: IntArray, sized: BoolArray, *, keep_unfinished: bool
 ) -> Transfers:
-    waiting = (calls["flags"] & int(CallFlag.UNFINISHED)) != 0
-    moved = (calls["ret"] > 0) & ~waiting
-    at = np.flatnonzero(which & (streams >= 0) & ((moved | waiting) if keep_unfinished else moved))
+    waiting = unfinished_of(calls)
+    at = np.flatnonzero(which & (streams >= 0))
+    moved = (calls["ret"][at] > 0) & ~waiting[at]
+    at = at[moved | waiting[at] if keep_unfinished else moved]
     end = np.where(waiting[at], _NEVER, ends_of(calls)[at])
     # First by end, then by stream, which keeps the former order: two sorts of nearly sorted or
     # small numbers are several times quicker than one by both.
