@@ -153,6 +153,8 @@ def _assumptions_of_part(case: Case) -> list[str]:
         for event in case.graph.nodes[tid].events
         for text in event.assumptions
     }
+    if not texts and case.kind is VerdictKind.LIVELOCK:
+        return ["the loop does nothing between its waits that could bring about what it waits for"]
     return list(texts) or ["a process ends when its main thread does: no other thread of it calls exit"]
 
 

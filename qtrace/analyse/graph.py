@@ -7,7 +7,7 @@ that go round in polls, to find those that move and can never get on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -119,7 +119,8 @@ def build(scene: Scene) -> WaitGraph:
 
 
 def _spinning(nodes: Mapping[Tid, Node], live: frozenset[Tid]) -> tuple[frozenset[Tid], frozenset[Tid]]:
-    candidates = {tid for tid, node in nodes.items() if tid in live and _goes_round(node)}
+    rounds = {tid for tid, node in nodes.items() if tid in live and _goes_round(node)}
+    candidates = {tid for tid in rounds if _nobody_left(nodes[tid], rounds)}
     if not candidates:
         return frozenset(), frozenset()
     needs = {tid: node.untimed if tid in candidates else node.full for tid, node in nodes.items()}
@@ -127,31 +128,35 @@ def _spinning(nodes: Mapping[Tid, Node], live: frozenset[Tid]) -> tuple[frozense
     return frozenset(candidates) & hopeless, hopeless
 
 
-_POLLS = frozenset(
-    {
-        WaitKind.PIPE_EMPTY,
-        WaitKind.PIPE_FULL,
-        WaitKind.SOCKET_EMPTY,
-        WaitKind.SOCKET_FULL,
-        WaitKind.CHILD_EXIT,
-        WaitKind.LOCK,
-        WaitKind.SEMAPHORE,
-        WaitKind.POLL,
-    }
+def _nobody_left(node: Node, rounds: Collection[Tid]) -> bool:
+    # One that lives may itself be waiting for what this loop does between two looks: a monitor is
+    # joined while it looks for commands, a child is drained each second by the one who joins it.
+    return all(edge.tid is None or edge.tid in rounds for edge in node.edges)
+
+
+_ASKS = (
+    Doing.MPQ_GET,
+    Doing.MPQ_PUT,
+    Doing.QUEUE_GET,
+    Doing.QUEUE_PUT,
+    Doing.FUTURE_RESULT,
+    Doing.CONNECTION_POLL,
+    Doing.CONNECTION_WAIT,
 )
+"""Operations with a timeout that ask others for something. A bare poll, select or wait for an event
+with a timeout is how schedulers and event loops sleep."""
 
 
 def _goes_round(node: Node) -> bool:
-    # A call with a timeout that was entered anew between the two looks, on something that only
-    # others can bring about. A wait for an event with a timeout is how schedulers sleep.
+    # A call with a timeout that is entered again and again, on something that only others can bring
+    # about.
     actor = node.actor
-    if node.standing is not Standing.TIMED or not (actor.thread.moved or _in_a_loop(actor)):
+    if node.standing is not Standing.TIMED or not node.events or not (actor.thread.moved or _in_a_loop(actor)):
         return False
-    if actor.does(Doing.EVENT, Doing.MP_EVENT) is not None:
-        return False
-    if node.kind is WaitKind.CONDITION:
-        return actor.does(Doing.QUEUE_GET, Doing.QUEUE_PUT, Doing.FUTURE_RESULT) is not None
-    return node.kind in _POLLS and bool(node.events)
+    frame = own_frame(actor.stack)
+    if frame is None or frame.source.startswith("while"):
+        return False  # `while not stop.poll(1): work()` sleeps between two rounds of work
+    return actor.does(*_ASKS) is not None and actor.within(Doing.EVENT_LOOP) is None
 
 
 def _in_a_loop(actor: Actor) -> bool:

@@ -33,11 +33,18 @@ def waits_for(names: Names, node: Node, following: Node | None = None) -> str:
     if kind is WaitKind.GIL:
         return "waits for the interpreter lock"
     if kind in (WaitKind.LOCK, WaitKind.CONDITION, WaitKind.SEMAPHORE):
-        article = "" if label.startswith(("something", "others", "task_done", "notify")) else "the "
-        return f"waits for {article}{label}"
+        return f"waits for {_article(label)}{label}"
     if kind is WaitKind.FILE_LOCK:
         return f"waits for the {label}" if label.startswith("lock on") else f"waits for the lock on {label}"
     return f"waits on {label}"
+
+
+def _article(label: str) -> str:
+    if label.startswith(("something", "others", "task_done", "notify")):
+        return ""
+    if label.startswith(("event", "item")):
+        return "an "
+    return "a " if label.startswith("free place") else "the "
 
 
 def headline(names: Names, chain: Chain) -> str:

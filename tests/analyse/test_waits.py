@@ -455,3 +455,72 @@ def test_a_program_that_has_ended_is_finished() -> None:
     verdict = explained(scene)
     assert (verdict.kind, verdict.chain) == (VerdictKind.FINISHED, ())
     assert "exit status 3" in verdict.headline
+
+
+# --- loops ---------------------------------------------------------------------------------------
+
+
+def polling(source: str = "q.get(timeout=0.3)", around: str = "while True") -> SceneBuilder:
+    """Return a process that gets from a queue with a timeout, of which nobody else holds an end."""
+    scene = one()
+    queue = scene.pipe(7, readers=(100,), writers=(100,))
+    stack = [
+        frame("selectors.py:415 _PollLikeSelector.select"),
+        frame("multiprocessing/connection.py:930 wait"),
+        frame("multiprocessing/connection.py:257 _ConnectionBase.poll"),
+        frame("multiprocessing/queues.py:113 Queue.get", self="<Queue at 0x51>"),
+        frame("/home/u/app.py:5 <module>", source, around),
+    ]
+    want = Want(WaitKind.POLL, queue, Fd(3), "r")
+    scene.thread(100, 100, "poll", want, stack=stack, timeout_ns=300_000_000, moved=True)
+    return scene
+
+
+def test_a_loop_of_gets_that_nobody_can_answer_is_a_livelock() -> None:
+    """It moves, and only the clock ever ends its wait: likely, and why is said."""
+    verdict = explained(polling())
+    assert (verdict.kind, verdict.certainty) == (VerdictKind.LIVELOCK, Certainty.LIKELY)
+    assert verdict.assumptions
+
+
+def test_a_loop_whose_provider_lives_is_none_even_if_that_one_waits() -> None:
+    """A monitor that looks for commands is joined by the one who might send them: it may be at work."""
+    scene = polling()
+    scene.process(200, 100, name="Process-1")
+    queue = ObjectId("pipe:[7]")
+    scene.objects[queue] = replace(scene.objects[queue], holders=(Holder(Tgid(200), Fd(4), "w"),))
+    scene.thread(200, 200, "read", wants_read(scene.pipe(8, (200,), (100,))))
+    assert explained(scene).kind is VerdictKind.TIMED
+
+
+@pytest.mark.parametrize("place", ["asyncio/base_events.py:1922 BaseEventLoop._run_once", "selectors.py:468 select"])
+def test_an_event_loop_and_a_selector_with_a_timeout_sleep(place: str) -> None:
+    """Their timeout is the next timer; that their own wake-up pipe is silent means nothing."""
+    scene = polling()
+    stack = (frame("selectors.py:468 EpollSelector.select"), frame(place), frame("/home/u/app.py:9 f", "run()"))
+    scene.threads[Tid(100)] = replace(scene.threads[Tid(100)], stack=stack)
+    assert explained(scene).kind is VerdictKind.TIMED
+
+
+def test_a_poll_that_is_the_condition_of_a_loop_sleeps_between_rounds_of_work() -> None:
+    """``while not stop.poll(1): work()``."""
+    assert explained(polling("while not stop.poll(0.3):")).kind is VerdictKind.TIMED
+
+
+def test_a_handler_for_sigterm_may_end_a_loop() -> None:
+    """The handler sets what the loop looks at."""
+    scene = polling()
+    scene.processes[Tgid(100)] = replace(scene.processes[Tgid(100)], caught_signals=1 << 14)
+    assert explained(scene).kind is VerdictKind.EXTERNAL
+
+
+def test_one_made_after_the_first_look_may_hold_what_its_maker_holds() -> None:
+    """Descriptors were read before it was made: its parent's ends are its own too."""
+    scene = one()
+    pipe = scene.pipe(7, (100,), (100,))
+    scene.thread(100, 100, "read", wants_read(pipe))
+    scene.process(200, 100, name="Process-1", start_ns=9_950_000_000)
+    scene.thread(200, 200, None, state="R", moved=True)
+    assert explained(scene).kind is VerdictKind.RUNNING
+    scene.processes[Tgid(200)] = replace(scene.processes[Tgid(200)], start_ns=1_000_000_000)
+    assert explained(scene).kind is VerdictKind.ORPHANED

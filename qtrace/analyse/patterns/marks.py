@@ -61,13 +61,20 @@ def dead_processes(case: Case) -> tuple[Dead, ...]:
     A live look knows those whose parent has not collected them; a recording knows all.
     """
     found: dict[Tgid, tuple[int, Dead]] = {}
+    living = {process.name for process in case.snapshot.processes.values() if process.alive}
+
+    def name_of(pid: Tgid, name: str) -> str:
+        return f"{name} (pid {pid})" if name in living else name
+
     for process in case.snapshot.processes.values():
         if not process.alive:
-            dead = Dead(process.pid, process.name, process.exit_code, process.exit_signal)
+            name = name_of(process.pid, process.name)
+            dead = Dead(process.pid, name, process.exit_code, process.exit_signal)
             found[process.pid] = (process.end_ns or 0, dead)
     for death in case.snapshot.history.deaths:
         if int(death.tid) == int(death.pid):
-            dead = Dead(death.pid, death.name, death.exit_code, death.exit_signal, death.call)
+            name = name_of(death.pid, death.name)
+            dead = Dead(death.pid, name, death.exit_code, death.exit_signal, death.call)
             found[death.pid] = (death.time_ns, dead)
     ordered = sorted(found.values(), key=lambda entry: (not entry[1].crashed, -entry[0], -int(entry[1].pid)))
     return tuple(dead for _, dead in ordered)
