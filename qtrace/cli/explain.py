@@ -15,7 +15,7 @@ import typer
 from qtrace import pipeline
 from qtrace.cli.terminal import colour_of, width_of
 from qtrace.errors import TargetError, UsageError
-from qtrace.model.kinds import STUCK
+from qtrace.model.kinds import STUCK, VerdictKind
 
 if TYPE_CHECKING:
     from qtrace.model.verdict import Verdict
@@ -62,11 +62,20 @@ def explain(
         path = Path(target) if target else pipeline.newest_recording()
         verdict = _of_recording(path, at, longest)
         _show(verdict, as_json, "recording", str(path))
+        if not as_json and verdict.kind is VerdictKind.FINISHED:
+            _say_where_time_went(path)
     else:
         if at or longest:
             raise UsageError("--at and --longest need a recording", f"Look at the process now: qtrace explain {pid}")
         verdict = _of_process(pid, tree.value, python, as_json, watch, wait)
     raise typer.Exit(1 if verdict.kind in STUCK else 0)
+
+
+def _say_where_time_went(path: Path) -> None:
+    bottleneck = pipeline.load(path).bottleneck
+    if bottleneck:
+        print(f"slow: {bottleneck}")
+    print(f"next: qtrace report {path}", file=sys.stderr)
 
 
 def _check_options(live: bool, at: str, longest: bool) -> None:
