@@ -155,6 +155,8 @@ def record(
     max_events: int | None = None,
     max_bytes: int | None = None,
     last_s: float | None = None,
+    engine: str = "auto",
+    ring_bytes: int | None = None,
     on_verdict: Callable[[Verdict, bool], None] | None = None,
 ) -> Recorded:
     """Run a program under the tracer to its end, or until it can never go on.
@@ -176,6 +178,8 @@ def record(
         max_events: Store only so many calls.
         max_bytes: Store only so much of calls.
         last_s: Store only the last so many seconds.
+        engine: ``auto``, ``perf`` or ``ptrace``: how calls are seen.
+        ring_bytes: Memory for perf's ring buffers, for each CPU; what fits the machine if None.
         on_verdict: Told of a hang at once: the verdict, and whether the program is being ended.
 
     Raises:
@@ -183,6 +187,7 @@ def record(
         PermissionRefusedError: The system does not permit tracing.
         OutputExistsError: The output exists.
         RecordingError: The output cannot be written.
+        EngineError: The engine that was asked for cannot be used here.
     """
     import shlex
 
@@ -207,6 +212,8 @@ def record(
         None if last_s is None else int(last_s * 1e9),
         placement,
         shlex.join(words),
+        engine,
+        ring_bytes,
     )
     tell = on_verdict or (lambda verdict, ends: None)
     if program is None:

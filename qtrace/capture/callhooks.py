@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qtrace.capture.tracees import RowSink
 
 HAS_HEAD = int(CallFlag.HAS_HEAD)
-_PRIVATE_WORDS = 64
+PRIVATE_WORDS = 64
 """So many private futex words of a process are looked up: enough for the interpreter's own, which
 are used first, and a bound for programs that make locks by the thousand."""
 _HEADED = frozenset({ObjectKind.PIPE, ObjectKind.FIFO, ObjectKind.SOCKET})
@@ -202,30 +202,20 @@ class CallHooks:
     def _word_seen(self, known: _Known, pid: int, address: int, private: bool, now: int) -> None:
         if private:
             known.private_words += 1
-            if known.private_words > _PRIVATE_WORDS:
+            if known.private_words > PRIVATE_WORDS:
                 return
         known.words.add(address)
-        mapping = _mapping(known.maps, address)
+        mapping = mapping_of(known.maps, address)
         if mapping is None:
             try:
                 known.maps = procfs.mappings(pid)
             except OSError:
                 return
-            mapping = _mapping(known.maps, address)
-        path = mapping.path if mapping is not None else ""
-        if mapping is not None and mapping.shared and not private:
-            offset = address - mapping.start + mapping.offset
-            object_id = f"shared:{mapping.device}:{mapping.inode}:{offset:#x}"
-        else:
-            object_id = f"futex:{pid}:{address:#x}"
-        self._sink("words", (now, pid, address, object_id, path or "anon"))
+            mapping = mapping_of(known.maps, address)
+        self._sink("words", (now, pid, address, *word_object(mapping, pid, address, private)))
 
     def _duration(self, tid: int, address: int) -> int | None:
-        raw = _read_memory(tid, address, 16) if address else b""
-        if len(raw) < 16:
-            return None
-        seconds, nanoseconds = _TIMESPEC.unpack(raw)
-        return int(seconds * _NS + nanoseconds) & 0xFFFFFFFFFFFFFFFF
+        return duration_of(_read_memory(tid, address, 16)) if address else None
 
     def _waited(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
         return _word(tid, call[2], 4) if ret > 0 and call[2] else None
@@ -268,5 +258,23 @@ def _word(tid: int, address: int, size: int) -> int | None:
     return int.from_bytes(raw, "little") if raw else None
 
 
-def _mapping(maps: list[procfs.Mapping], address: int) -> procfs.Mapping | None:
+def mapping_of(maps: list[procfs.Mapping], address: int) -> procfs.Mapping | None:
+    """Return the mapping that an address lies in."""
     return next((mapping for mapping in maps if mapping.start <= address < mapping.end), None)
+
+
+def word_object(mapping: procfs.Mapping | None, pid: int, address: int, private: bool) -> tuple[str, str]:
+    """Return the object id of a futex word, and what is mapped there."""
+    path = mapping.path if mapping is not None else ""
+    if mapping is None or private or not mapping.shared:
+        return f"futex:{pid}:{address:#x}", path or "anon"
+    offset = address - mapping.start + mapping.offset
+    return f"shared:{mapping.device}:{mapping.inode}:{offset:#x}", path or "anon"
+
+
+def duration_of(timespec: bytes) -> int | None:
+    """Return the nanoseconds that a struct timespec holds, as a head holds them; None if it was not there."""
+    if len(timespec) < _TIMESPEC.size:
+        return None
+    seconds, nanoseconds = _TIMESPEC.unpack(timespec)
+    return int(seconds * _NS + nanoseconds) & 0xFFFFFFFFFFFFFFFF

@@ -425,11 +425,23 @@ class Loop:
         if begun is not None:
             self._store(tid, pid, begun, now, 0, _UNFINISHED | (_KILLED if killed else 0))
 
+    def calls_in_progress(self) -> dict[int, OpenCall]:
+        """Return the call that each thread is in. For any thread."""
+        return self.open_calls.copy()
+
+    def calls_interrupted(self) -> dict[int, OpenCall]:
+        """Return calls that a signal or a stop has interrupted and that may go on. For any thread."""
+        return self.interrupted.copy()
+
+    def calls_seen(self) -> int:
+        """Return a number that grows with what the program does. For any thread."""
+        return self.stops
+
     def pending(self) -> dict[int, bytes]:
         """Return a packed record for each call in progress: for the writer's thread."""
         now = time.monotonic_ns()
         found = {}
-        for calls in (self.interrupted.copy(), self.open_calls.copy()):
+        for calls in (self.calls_interrupted(), self.calls_in_progress()):
             for tid, (start, call, flags, head) in calls.items():
                 pid = self.tracees.pid_of.get(tid, tid)
                 found[tid] = packed(tid, pid, start, now, call, flags | _UNFINISHED, 0, head)

@@ -49,6 +49,8 @@ ENTER_RING_BYTES: Final = 8 << 20
 RINGS_MOST_BYTES: Final = 128 << 20
 """All rings together, by default: machines with many CPUs get smaller ones."""
 _PAGE: Final = mmap.PAGESIZE
+_LEAST_BYTES: Final = 64 << 10
+"""A ring smaller than this overflows before anybody can read it."""
 
 
 def tracepoint_folder() -> Path | None:
@@ -244,7 +246,19 @@ def open_rings(pid: int, accepted: bytes, ring_bytes: int | None = None, *, on_e
         OSError: The kernel refused, also where it has not so much memory to lock.
     """
     cpus = online_cpus()
-    enter_bytes, exit_bytes = ring_sizes(ring_bytes, len(cpus))
+    sizes = ring_sizes(ring_bytes, len(cpus))
+    while True:
+        try:
+            return _open_all(pid, cpus, accepted, sizes, on_exec)
+        except OSError as error:
+            # Without CAP_IPC_LOCK only so much may be locked: kernel.perf_event_mlock_kb.
+            if ring_bytes is not None or error.errno not in (errno.EPERM, errno.ENOMEM) or sizes[1] <= _LEAST_BYTES:
+                raise
+            sizes = sizes[0] // 2, sizes[1] // 2
+
+
+def _open_all(pid: int, cpus: list[int], accepted: bytes, sizes: tuple[int, int], on_exec: bool) -> Rings:
+    enter_bytes, exit_bytes = sizes
     enter_id, exit_id = tracepoint_id("sys_enter"), tracepoint_id("sys_exit")
     with contextlib.ExitStack() as stack:
         enters: list[Ring] = []

@@ -161,6 +161,11 @@ def mappings(pid: int) -> list[Mapping]:
         text = Path(f"/proc/{pid}/maps").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return []
+    return parse_mappings(text)
+
+
+def parse_mappings(text: str) -> list[Mapping]:
+    """Return the mappings that a /proc/PID/maps shows."""
     found = []
     for line in text.splitlines():
         fields = line.split(None, 5)

@@ -26,7 +26,7 @@ from qtrace.capture.placement import Placement
 from qtrace.capture.snapshot import architecture, require_process
 from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
-from qtrace.errors import QtraceError
+from qtrace.errors import EngineError, QtraceError
 from qtrace.model.snapshot import Snapshot
 from qtrace.model.syscalls import Architecture
 from qtrace.model.verdict import Verdict
@@ -59,12 +59,12 @@ class RecordOptions:
     last_ns: int | None = None
     placement: str = "auto"
     """See `qtrace.capture.placement`."""
+    target_words: str = ""
+    """What the user asked for, for people."""
     engine: str = "auto"
     """See `qtrace.capture.perf_engine`."""
     ring_bytes: int | None = None
     """Memory for the perf engine's ring buffers, for each CPU; None for what fits the machine."""
-    target_words: str = ""
-    """What the user asked for, for people."""
 
 
 @dataclass(slots=True)
@@ -104,6 +104,7 @@ def record(
         PermissionRefusedError: The system does not permit tracing.
         OutputExistsError: The output exists and is not to be overwritten.
         RecordingError: The output cannot be written.
+        EngineError: The engine that was asked for cannot be used here.
     """
     machine = architecture()
     filtered = options.use_seccomp and options.follow
@@ -152,9 +153,12 @@ def record_running(
         PermissionRefusedError: The system does not permit tracing it.
         OutputExistsError: The output exists and is not to be overwritten.
         RecordingError: The output cannot be written.
+        EngineError: The perf engine was asked for.
     """
     machine = architecture()
     require_process(pid)
+    if options.engine == "perf":
+        raise EngineError("a running program is recorded by stops", "Leave --engine out, or say --engine ptrace.")
     with _kept_for_failure(options.output, options.overwrite) as keep_old:
         writer = TraceWriter(options.output, overwrite=options.overwrite, limits=_limits(options))
         recording = _Recording(writer, options, pid, judge, on_verdict, attached=True)

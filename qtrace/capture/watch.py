@@ -129,7 +129,7 @@ class Watch(threading.Thread):
 
     def _stacks_of_long_waits(self, now: int) -> None:
         fresh: dict[int, dict[int, int]] = {}
-        calls = self._loop.open_calls.copy()
+        calls = self._loop.calls_in_progress()
         for tid, (start, call, _, _) in calls.items():
             if now - start < LONG_WAIT_NS or self._stack_taken.get(tid) == start:
                 continue
@@ -169,9 +169,10 @@ class Watch(threading.Thread):
             return
         dump = pystacks.dump(pid, list(waits))
         self._stack_spent_ns += time.monotonic_ns() - now
+        now_in = self._loop.calls_in_progress()
         for tid, start in waits.items():
             python = dump.threads.get(tid)
-            still = self._loop.open_calls.get(tid)
+            still = now_in.get(tid)
             if python is not None and still is not None and still[0] == start:
                 self._store_stack(pid, tid, start, "long-wait", python.name, python.frames)
 
@@ -186,7 +187,8 @@ class Watch(threading.Thread):
     # --- hangs -----------------------------------------------------------------------------------
 
     def _look(self, now: int) -> None:
-        stops, self._last_stops = self._loop.stops - self._last_stops, self._loop.stops
+        seen = self._loop.calls_seen()
+        stops, self._last_stops = seen - self._last_stops, seen
         self._next_look_ns = now + self._look_every_ns
         if stops > _BUSY_STOPS_PER_SECOND * self._look_every_ns / 1e9 or not self._may_hang(now):
             return
@@ -215,15 +217,15 @@ class Watch(threading.Thread):
     def _may_hang(self, now: int) -> bool:
         if self._root not in self._loop.tracees.threads:
             return True
-        return self._root in self._loop.open_calls or self._root in self._loop.interrupted
+        return self._root in self._loop.calls_in_progress() or self._root in self._loop.calls_interrupted()
 
     def _waited_long(self, now: int) -> bool:
-        begun = self._loop.open_calls.get(self._root)
+        begun = self._loop.calls_in_progress().get(self._root)
         return begun is None or now - begun[0] >= self._options.hang_after_ns
 
     def _holds_the_program(self, verdict: Verdict, now: int) -> bool:
         """Whether it is the program itself that can never go on, and has stood long enough."""
-        calls = self._loop.open_calls.copy()
+        calls = self._loop.calls_in_progress()
         root_lives = self._root in self._loop.tracees.threads
         if root_lives and self._root not in {int(tid) for tid in verdict.stuck_tids}:
             return False
@@ -232,7 +234,7 @@ class Watch(threading.Thread):
 
     def _snapshot(self) -> Snapshot:
         loop = self._loop
-        calls = {tid: (call[0], call[1:]) for tid, (_, call, _, _) in loop.interrupted.copy().items()}
+        calls = {tid: (call[0], call[1:]) for tid, (_, call, _, _) in loop.calls_interrupted().items()}
         return take_snapshot_of(self._root, lambda: list(loop.tracees.processes), calls=calls)
 
     # --- the end ---------------------------------------------------------------------------------
@@ -294,9 +296,10 @@ class Watch(threading.Thread):
 
     def _store_snapshot(self, snapshot: Snapshot, reason: str) -> None:
         self._writer.add_row("snapshots", (snapshot.time_ns, reason, dump_snapshot(snapshot)))
+        calls = self._loop.calls_in_progress()
         for thread in snapshot.threads.values():
             if thread.stack:
-                begun = self._loop.open_calls.get(int(thread.tid))
+                begun = calls.get(int(thread.tid))
                 start = begun[0] if begun is not None else None
                 self._store_stack(int(thread.pid), int(thread.tid), start, "hang", thread.name, thread.stack)
 

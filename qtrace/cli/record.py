@@ -14,7 +14,7 @@ import typer
 
 from qtrace import pipeline
 from qtrace.cli.terminal import colour_of, width_of
-from qtrace.errors import EngineError, RecordingError, UsageError
+from qtrace.errors import RecordingError, UsageError
 
 if TYPE_CHECKING:
     from qtrace.capture.recorder import Recorded
@@ -31,6 +31,7 @@ VALUE_OPTIONS = frozenset(
         "--on-hang",
         "--timeout",
         "--engine",
+        "--perf-buffer",
         "--placement",
         "-p",
         "--pid",
@@ -48,6 +49,14 @@ class OnHang(StrEnum):
 
     STOP = "stop"
     WAIT = "wait"
+
+
+class Engine(StrEnum):
+    """How calls are seen."""
+
+    AUTO = "auto"
+    PERF = "perf"
+    PTRACE = "ptrace"
 
 
 class Placement(StrEnum):
@@ -112,7 +121,12 @@ def record(
     last: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Keep only the last so many seconds (flight recorder).")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto or ptrace.")] = "auto",
+    engine: Annotated[
+        Engine, typer.Option(help="How calls are seen: by stops (ptrace), or the frequent ones by ring buffers (perf).")
+    ] = Engine.AUTO,
+    perf_buffer: Annotated[
+        str, typer.Option(metavar="BYTES", help="Ring buffers of the perf engine, for each CPU: 4M, 64M.")
+    ] = "",
     placement: Annotated[
         Placement, typer.Option(help="Put tracer and program on one CPU while calls are frequent, always, or never.")
     ] = Placement.AUTO,
@@ -137,8 +151,6 @@ def record(
     programs (sudo, ping) do not get their rights: record those with --no-seccomp. If the tracer is
     killed, the program is killed with it: it cannot go on with the filter alone.
     """
-    if engine not in ("auto", "ptrace"):
-        raise EngineError(f"there is no engine {engine}", "Choose --engine ptrace, or leave it out.")
     if any(number is not None and number <= 0 for number in (hang_after, timeout, duration, last, max_events)):
         raise UsageError("times and limits have to be above zero", "For example: --hang-after 3 --timeout 60")
     if pid is not None and target:
@@ -159,6 +171,8 @@ def record(
         max_events=max_events,
         max_bytes=parse_size(max_size) if max_size else None,
         last_s=last,
+        engine=engine,
+        ring_bytes=parse_size(perf_buffer) if perf_buffer else None,
         on_verdict=None if quiet else _tell,
     )
     if not quiet:

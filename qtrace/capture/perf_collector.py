@@ -1,0 +1,240 @@
+"""Empties the ring buffers, makes calls of them, and merges these with the calls that stopped.
+
+A thread of its own waits until a ring is a quarter full, or a moment has passed. Whoever needs to know
+what is going on right now (the hang watch, the committing thread) has it done at once: `collect`.
+
+What perf cannot give is memory. Of calls in progress for a while it is read from the waiting process,
+which cannot change it: what a poll on one descriptor watches, how long a sleep is, the first bytes of
+a write. Such calls have a head as those of the ptrace engine have; short ones have none.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from qtrace.capture import procfs, ptrace_calls
+from qtrace.capture.callhooks import duration_of
+from qtrace.capture.perf_calls import ENTER, EXIT, Array, End, OpenCall, Pairing, records_of
+from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CallFlag
+from qtrace.model.syscalls import Architecture, by_number, number_of
+from qtrace.model.wants import FUTEX_COMMAND, FUTEX_WAITS
+
+if TYPE_CHECKING:
+    from qtrace.capture.perf_events import Ring, Rings
+    from qtrace.capture.perf_hooks import PerfHooks
+    from qtrace.capture.tracees import RowSink
+
+_IDLE_MS = 50
+"""How old a record may get in a ring that does not fill up."""
+_LONG_NS = 20_000_000
+"""A call in progress for so long is worth a look at its memory."""
+_CALL = np.dtype(CALL_FIELDS)
+_HAS_HEAD = int(CallFlag.HAS_HEAD)
+_FOREVER = 1 << 62
+_Entry = TypeVar("_Entry")
+
+
+class Collector(threading.Thread):
+    """The thread that reads the rings, and what is known from them."""
+
+    def __init__(
+        self,
+        rings: Rings,
+        emit: Callable[[bytes], None],
+        sink: RowSink,
+        hooks: PerfHooks,
+        machine: Architecture,
+    ) -> None:
+        """Make a collector; `start` begins.
+
+        Args:
+            rings: The rings, not yet enabled or just so.
+            emit: Takes packed records in the order of their ends.
+            sink: Takes rows of the recording's tables.
+            hooks: Looks up what calls are on.
+            machine: Whose numbers the calls have.
+        """
+        super().__init__(name="qtrace-perf", daemon=True)
+        self.lost = 0
+        """Records that the kernel dropped because a ring was full."""
+        self.entered = 0
+        """How many calls have begun."""
+        self._rings = rings
+        self._emit = emit
+        self._sink = sink
+        self._hooks = hooks
+        self._pairing = Pairing(number_of("restart_syscall", machine))
+        self._names = {number: row.name for number, row in by_number(machine).items()}
+        self._stopped: list[bytes] = []
+        self._ends: list[End] = []
+        self._held: Array = np.empty(0, _CALL)
+        self._lock = threading.Lock()
+        self._over = self._closed = False
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._collected_ns = time.monotonic_ns()
+        self._examined: dict[int, int] = {}
+        self._memory = ptrace_calls.MemoryReader()
+        self.add_stopped: Callable[[bytes], None] = self._stopped.append
+        """Add the record of a call that stopped: for the loop."""
+
+    # --- from other threads ----------------------------------------------------------------------
+
+    def ended(self, time_ns: int, tid: int, killed: bool) -> None:
+        """A thread has ended: the call that it is in never returns."""
+        self._ends.append(End(time_ns, tid, killed))
+
+    def open_calls(self) -> dict[int, OpenCall]:
+        """Return the calls in progress at this moment, by tid."""
+        self.collect()
+        return self._pairing.open_calls.copy()
+
+    def interrupted(self) -> dict[int, OpenCall]:
+        """Return calls that a signal has interrupted and that may go on."""
+        return self._pairing.interrupted.copy()
+
+    def finish(self) -> None:
+        """Take what is left, and end: no tracee lives."""
+        self._over = True
+        os.eventfd_write(self._wake, 1)
+        if self.is_alive():
+            self.join()
+        self.collect(_FOREVER)
+        with self._lock:
+            self._note_unpaired()
+            self._closed = True
+            self._rings.close()
+            os.close(self._wake)
+
+    # --- the thread ------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Collect whenever a ring has filled up to its mark, or a moment has passed."""
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        for ring in self._rings:
+            poll.register(ring.fd, select.POLLIN)
+        while not self._over:
+            ready = poll.poll(_IDLE_MS)
+            for fd, events in ready:
+                if events & (select.POLLHUP | select.POLLERR) and fd != self._wake:
+                    poll.unregister(fd)  # nobody is left whom this event could count
+            self.collect()
+
+    def collect(self, horizon_ns: int | None = None) -> None:
+        """Take what the rings hold, and pass on the calls that have ended. For any thread."""
+        with self._lock:
+            if self._closed:
+                return
+            now = time.monotonic_ns()
+            enters, exits = self._taken(now)
+            stopped, ends = _all_of(self._stopped), _all_of(self._ends)
+            horizon = now if horizon_ns is None else horizon_ns
+            calls, entered = self._pairing.calls(enters, exits, ends, horizon)
+            self.entered += len(entered)
+            self._hooks.look_up(entered, now)
+            self._pass_on(calls, b"".join(stopped), horizon)
+            self._look_into_open_calls(now)
+            self._collected_ns = now
+
+    def _taken(self, now: int) -> tuple[list[Array], list[Array]]:
+        enters: list[Array] = []
+        exits: list[Array] = []
+        for rings, kind, found, word in (
+            (self._rings.enters, ENTER, enters, "entries"),
+            (self._rings.exits, EXIT, exits, "exits"),
+        ):
+            for ring in rings:
+                raw = ring.take()
+                if raw:
+                    records, lost = records_of(raw, kind)
+                    found += records
+                    if lost:
+                        self._note_lost(ring, word, lost, now)
+        return enters, exits
+
+    def _pass_on(self, calls: Array, stopped: bytes, horizon: int) -> None:
+        if not (len(calls) or stopped or len(self._held)):
+            return
+        every = np.concatenate([self._held, np.frombuffer(stopped, _CALL, len(stopped) // CALL_BYTES), calls])
+        ends = every["start_ns"] + every["dur_ns"]
+        # A stop is stamped by this process, which may be ahead of what the rings have given.
+        late = ends > horizon
+        self._held = every[late]
+        every, ends = every[~late], ends[~late]
+        if len(every):
+            self._emit(every[np.argsort(ends, kind="stable")].tobytes())
+
+    # --- what is missing -------------------------------------------------------------------------
+
+    def _note_lost(self, ring: Ring, word: str, count: int, now: int) -> None:
+        self.lost += count
+        row = (self._collected_ns, now, count, f"CPU {ring.cpu}, {word}", "the ring buffer was full")
+        self._sink("losses", row)
+
+    def _note_unpaired(self) -> None:
+        totals = [ring.lost() for ring in self._rings]
+        untold = sum(total for total in totals if total is not None) - self.lost
+        now = time.monotonic_ns()
+        if untold > 0:
+            self.lost += untold
+            self._sink("losses", (self._collected_ns, now, untold, "at the end", "the ring buffer was full"))
+        if self._pairing.unpaired:
+            row = (0, now, self._pairing.unpaired, "any CPU", "the other half of the call was lost, or never seen")
+            self._sink("losses", row)
+
+    def notes(self) -> list[str]:
+        """Return what a user should know of what is missing, a sentence each."""
+        if not self.lost:
+            return []
+        return [f"{self.lost:,} entries and exits of calls were lost: the ring buffers were full (--perf-buffer)"]
+
+    # --- heads -----------------------------------------------------------------------------------
+
+    def _look_into_open_calls(self, now: int) -> None:
+        for tid, begun in list(self._pairing.open_calls.items()):
+            start, call, flags, _ = begun
+            if now - start < _LONG_NS or flags & _HAS_HEAD or self._examined.get(tid) == start:
+                continue
+            self._examined[tid] = start
+            head = self._head(tid, self._pairing.pid_of(tid), call, now)
+            if head is not None and self._is_inside(tid, call):
+                self._pairing.open_calls[tid] = (start, call, flags | _HAS_HEAD, head)
+        for gone in [tid for tid in self._examined if tid not in self._pairing.open_calls]:
+            del self._examined[gone]
+
+    def _head(self, tid: int, pid: int, call: list[int], now: int) -> int | None:
+        name = self._names.get(call[0], "")
+        if name in ("poll", "ppoll") and call[2] == 1:
+            head = self._word(tid, call[1], 8)
+            if head is not None:
+                self._hooks.see_descriptor(pid, head & 0xFFFFFFFF, now)
+            return head
+        if name in ("write", "sendto", "pwrite64") and call[3] and self._hooks.is_headed(pid, call[1]):
+            return self._word(tid, call[2], min(call[3], 8))
+        place = {"nanosleep": 1, "clock_nanosleep": 3}.get(name)
+        if name == "futex" and call[2] & FUTEX_COMMAND in FUTEX_WAITS:
+            place = 4
+        return duration_of(self._memory(tid, call[place], 16)) if place is not None and call[place] else None
+
+    def _word(self, tid: int, address: int, size: int) -> int | None:
+        raw = self._memory(tid, address, size)
+        return int.from_bytes(raw, "little") if raw else None
+
+    def _is_inside(self, tid: int, call: list[int]) -> bool:
+        # What was read belongs to the call only if the thread is in it still.
+        line = procfs.syscall_line(tid, tid)
+        found = procfs.parse_numbers(line) if line is not None else None
+        return found is not None and [found[0], *found[1]][:4] == call[:4]
+
+
+def _all_of(entries: list[_Entry]) -> list[_Entry]:
+    taken = entries[:]
+    del entries[: len(taken)]
+    return taken

@@ -1,0 +1,84 @@
+"""Whether the perf engine can be used, and its parts put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qtrace.capture import perf_events, seccomp
+from qtrace.errors import EngineError
+from qtrace.model.syscalls import Architecture, Trait, number_of
+
+if TYPE_CHECKING:
+    from qtrace.capture.perf_collector import Collector
+    from qtrace.capture.perf_events import Rings
+    from qtrace.capture.perf_hooks import PerfHooks
+    from qtrace.capture.tracees import RowSink
+
+ENGINES = ("auto", "perf", "ptrace")
+_MOST_FREQUENT = ("futex", "read", "write", "poll", "wait4")
+
+
+def chosen(engine: str, filtered: bool) -> tuple[str, str]:
+    """Return the engine to use, ``perf`` or ``ptrace``, and why it is not perf.
+
+    Args:
+        engine: What the user asked for: one of `ENGINES`.
+        filtered: Whether calls are filtered by seccomp; the perf engine is of no use otherwise.
+
+    Raises:
+        EngineError: perf was asked for and cannot be used.
+    """
+    if engine == "ptrace":
+        return "ptrace", ""
+    why = "every call has to stop" if not filtered else perf_events.why_not()
+    if not why and engine == "perf":
+        return "perf", ""
+    if engine == "perf":
+        raise EngineError(
+            f"the perf engine cannot be used here: {why}",
+            "It needs root (or CAP_PERFMON, and a readable tracefs: sudo mount -t tracefs nodev /sys/kernel/tracing),\n"
+            "and neither --no-seccomp nor --no-follow. Without it: --engine ptrace",
+        )
+    return "ptrace", why
+
+
+def hot_numbers(machine: Architecture) -> list[int]:
+    """Return the numbers of the calls that come through the ring buffers."""
+    every = seccomp.recorded_numbers(machine)
+    rare = set(seccomp.recorded_numbers(machine, Trait.HOT))
+    # restart_syscall goes on with a wait that began in the rings.
+    restart = number_of("restart_syscall", machine)
+    return [number for number in every if number not in rare or number == restart]
+
+
+def stopping_numbers(machine: Architecture) -> list[int]:
+    """Return the numbers of the calls that stop."""
+    return sorted(set(seccomp.recorded_numbers(machine)) - set(hot_numbers(machine)))
+
+
+def open_rings(pid: int, machine: Architecture, ring_bytes: int | None) -> Rings:
+    """Open the rings of a process that is about to call exec, and of all that come out of it.
+
+    Raises:
+        EngineError: The kernel refused.
+    """
+    numbers = hot_numbers(machine)
+    first = [number_of(name, machine) for name in _MOST_FREQUENT]
+    accepted = perf_events.filter_text(numbers, [number for number in first if number is not None])
+    try:
+        return perf_events.open_rings(pid, accepted, ring_bytes)
+    except OSError as error:
+        raise EngineError(
+            f"the ring buffers of perf could not be opened: {error.strerror}",
+            "Smaller ones may be permitted (--perf-buffer 1); or record with --engine ptrace.",
+        ) from None
+
+
+def collector_of(
+    rings: Rings, emit: Callable[[bytes], None], sink: RowSink, hooks: PerfHooks, machine: Architecture
+) -> Collector:
+    """Return a collector. NumPy is imported here: a tenth of a second that the ptrace engine saves."""
+    from qtrace.capture.perf_collector import Collector
+
+    return Collector(rings, emit, sink, hooks, machine)

@@ -1,0 +1,172 @@
+"""What is looked up in /proc where no stop tells when: descriptors and futex words, after the fact.
+
+A word or a descriptor is looked up when its first use comes out of the ring buffers, some ten
+milliseconds later. Calls that close descriptors, or end the whole address space (exit_group, exec),
+do stop, so nothing is missed: before they take effect, all that is about to vanish is looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qtrace.capture import procfs
+from qtrace.capture.callhooks import PRIVATE_WORDS, CallHooks, mapping_of, word_object
+from qtrace.capture.perf_calls import Array
+from qtrace.model.syscalls import Architecture, by_number, number_of
+from qtrace.model.wants import FUTEX_PRIVATE
+
+if TYPE_CHECKING:
+    from qtrace.capture.placement import Placement
+    from qtrace.capture.tracees import RowSink
+
+_KEPT_NS = 5_000_000_000
+"""How long the mappings of an ended image are kept: its calls come out of the rings long before that."""
+_LAST_CALLS = ("exit_group", "execve", "execveat")
+_ON_DESCRIPTORS = frozenset({
+    "read", "readv", "pread64", "recvfrom", "write", "writev", "pwrite64", "sendto", "epoll_wait", "epoll_pwait",
+    "epoll_pwait2",
+})  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Image:
+    """The futex words of one program in one process, as far as they were seen."""
+
+    words: set[int] = field(default_factory=set)
+    private_words: int = 0
+    maps: list[procfs.Mapping] = field(default_factory=list)
+    last_look: Callable[[], list[procfs.Mapping]] | None = None
+    """The mappings as they were just before the image ended."""
+    end_ns: int | None = None
+
+
+class PerfHooks(CallHooks):
+    """The hooks of the calls that stop, and the looking up for those that do not."""
+
+    def __init__(self, sink: RowSink, machine: Architecture, placement: Placement) -> None:
+        """See `CallHooks`."""
+        super().__init__(sink, machine, placement)
+        self._images: dict[int, list[_Image]] = {}
+        self._futex_number = number_of("futex", machine)
+        numbers = [number for number, row in by_number(machine).items() if row.name in _ON_DESCRIPTORS]
+        self._on_descriptors = np.array(sorted(numbers), np.int64)
+        for name in _LAST_CALLS:
+            number = number_of(name, machine)
+            if number is not None:
+                self.entry[number] = self._before_the_end
+                self.exit[number] = self._exec_failed
+
+    # --- from the loop's thread ------------------------------------------------------------------
+
+    def _before_the_end(self, tid: int, pid: int, call: list[int], now: int) -> None:
+        known = self._of(pid)
+        try:
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                if int(name) not in known.fds:
+                    self._sight(pid, int(name), now)
+            raw = open(f"/proc/{pid}/maps", "rb").read()  # noqa: SIM115
+        except OSError:
+            return
+        image = self._image(pid)
+        image.last_look = lambda: procfs.parse_mappings(raw.decode(errors="replace"))
+
+    def _exec_failed(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> None:
+        if ret < 0:
+            self._image(pid).last_look = None
+
+    def forget(self, pid: int) -> None:
+        """A process has ended, or became another program; its last calls may still lie in the rings."""
+        super().forget(pid)
+        self._image(pid).end_ns = time.monotonic_ns()
+
+    def _image(self, pid: int) -> _Image:
+        images = self._images.setdefault(pid, [])
+        if not images or images[-1].end_ns is not None:
+            images.append(_Image())
+        return images[-1]
+
+    # --- from the collector's thread -------------------------------------------------------------
+
+    def look_up(self, entered: Array, now: int) -> None:
+        """Look up what the calls that have just begun are on, where it is not known yet.
+
+        Args:
+            entered: Records of `qtrace.capture.perf_calls.ENTER`.
+            now: The time.
+        """
+        used = entered[np.isin(entered["nr"], self._on_descriptors)]
+        keys = used["pid"].astype(np.int64) << 32 | (used["args"][:, 0] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        for key in np.unique(keys).tolist():
+            self.see_descriptor(key >> 32, key & 0xFFFFFFFF, now)
+        self._look_up_words(entered[entered["nr"] == self._futex_number])
+        self._drop_old(now)
+
+    def see_descriptor(self, pid: int, fd: int, now: int) -> None:
+        """Look up a descriptor that is not known yet."""
+        known = self._known.get(pid)
+        if known is None or fd not in known.fds:
+            self._sight(pid, fd, now)
+
+    def is_headed(self, pid: int, fd: int) -> bool:
+        """Return whether the first bytes of what is written to a descriptor are wanted."""
+        known = self._known.get(pid)
+        return known is not None and known.fds.get(fd, False)
+
+    def _look_up_words(self, futexes: Array) -> None:
+        if not len(futexes):
+            return
+        # Few words are used by many calls: the first use of each, by process and address.
+        _, rank = np.unique(futexes["pid"], return_inverse=True)
+        keys = rank.astype(np.uint64) << np.uint64(48) ^ futexes["args"][:, 0]
+        _, first = np.unique(keys, return_index=True)
+        for row in futexes[first]:
+            address, operation = int(row["args"][0]), int(row["args"][1])
+            self._word(int(row["pid"]), address, bool(operation & FUTEX_PRIVATE), int(row["time"]))
+
+    def _word(self, pid: int, address: int, private: bool, time_ns: int) -> None:
+        image = self._image_at(pid, time_ns)
+        if address in image.words:
+            return
+        if private:
+            image.private_words += 1
+            if image.private_words > PRIVATE_WORDS:
+                return
+        mapping = mapping_of(image.maps, address)
+        if mapping is None:
+            image.maps = self._mappings(pid, image) or image.maps
+            mapping = mapping_of(image.maps, address)
+        if mapping is None and not image.maps:
+            return
+        image.words.add(address)
+        self._sink("words", (time_ns, pid, address, *word_object(mapping, pid, address, private)))
+
+    def _image_at(self, pid: int, time_ns: int) -> _Image:
+        for image in self._images.get(pid, []).copy():
+            if image.end_ns is not None and time_ns <= image.end_ns:
+                return image
+        return self._image(pid)
+
+    @staticmethod
+    def _mappings(pid: int, image: _Image) -> list[procfs.Mapping]:
+        if image.last_look is not None:
+            return image.last_look()
+        if image.end_ns is not None:
+            return []
+        try:
+            return procfs.mappings(pid)
+        except OSError:
+            return []
+
+    def _drop_old(self, now: int) -> None:
+        for pid, images in self._images.copy().items():
+            kept = [image for image in images if image.end_ns is None or now - image.end_ns < _KEPT_NS]
+            if not kept:
+                del self._images[pid]
+            elif len(kept) < len(images):
+                images[:] = kept
