@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from qtrace.model.kinds import VerdictKind, WaitKind
 from qtrace.render.page import marks, pipes
+from qtrace.render.page.ending import before_the_end
 from qtrace.render.page.view import fold_sentence, page_view
 from qtrace.render.palette import LOOKS
 from qtrace.render.report import render_report
@@ -178,3 +180,23 @@ def test_calls_read_as_strace_prints_them() -> None:
     assert any(text.endswith("= -1 ETIMEDOUT (Connection timed out)") for text in texts)
     # What the verdict knows better, because it could look behind the pointers, is taken from there.
     assert 'write(4, "\\0\\1\\0\\30"..., 65592 <unfinished ...>' in texts
+
+
+def test_the_picture_ends_where_the_program_began_to_be_ended() -> None:
+    """What a kill did to calls, lives and messages is no part of it: who waited then is still waiting."""
+    report = inputs.finished(2_000)
+    end = inputs.START + 2_000_000_000
+    cut = before_the_end(replace(report, meta={**report.meta, "end_begins_ns": str(end)}))
+    assert int(cut.waits["end_ns"].max()) == end
+    spanning = (report.waits["start_ns"] < end) & (report.waits["end_ns"] > end)
+    assert spanning.any()
+    assert int(cut.waits["unfinished"].sum()) == int(spanning.sum())
+    assert cut.waits.loc[cut.waits["unfinished"], "woken_by"].isna().all()
+    assert cut.threads["end_ns"].isna().all()
+    assert cut.processes["exit_code"].isna().all()
+    assert int(cut.fill["time_ns"].max()) <= end
+    assert int((cut.calls["start_ns"] + cut.calls["dur_ns"]).max()) == end
+    assert int(cut.messages["write_start_ns"].max()) <= end
+    assert int(cut.messages["read_end_ns"].max()) <= end
+    assert page_view(cut).plain["span_ns"] == end - inputs.START
+    assert before_the_end(report) is report

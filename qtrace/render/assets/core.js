@@ -145,6 +145,10 @@ Q.objectName = (number) => (number >= 0 ? Q.view.objects[number].label : "");
 
 // Text cut to a width, measured and not guessed: letters are as wide as the reader's fonts make them.
 const ruler = document.createElement("canvas").getContext("2d");
+Q.textWidth = (text, font) => {
+  ruler.font = font;
+  return ruler.measureText(text).width;
+};
 Q.cut = (text, pixels, font) => {
   ruler.font = font;
   if (ruler.measureText(text).width <= pixels) return text;
@@ -155,6 +159,15 @@ Q.cut = (text, pixels, font) => {
     else high = middle - 1;
   }
   return `${text.slice(0, low).trimEnd()}…`;
+};
+
+// A thread's name cut where it says least: in its process's name, for that stands in other lines too.
+Q.fitName = (number, pixels, font) => {
+  const name = Q.shortName(number);
+  if (Q.textWidth(name, font) <= pixels || !name.includes(" / ")) return Q.cut(name, pixels, font);
+  const own = ` / ${Q.view.lanes[number].name}`;
+  const room = pixels - Q.textWidth(own, font);
+  return room > 40 ? Q.cut(name.slice(0, -own.length), room, font) + own : Q.cut(name, pixels, font);
 };
 
 // A canvas as sharp as the screen is; returns the context in CSS pixels.

@@ -77,7 +77,7 @@ Q.details = (() => {
       Q.el("dl", { class: "facts" },
         fact("means", Q.view.kinds[w().kind[row]].meaning),
         fact("object", w().object[row] >= 0 ? Q.objectName(w().object[row]) : "none"),
-        fact("lasted", Q.el("span", { class: w().open[row] ? "open" : "", text: lasted(row) })),
+        fact("lasted", Q.el("span", { class: w().open[row] ? `open${Q.stuckLanes.has(w().lane[row]) ? " stuck" : ""}` : "", text: lasted(row) })),
         fact("from, to", `${Q.moment(w().start[row])}, ${w().open[row] ? "the end of the recording" : Q.moment(w().end[row])}`),
         others(row)),
       frames.length ? Q.el("div", { class: "frames" }, Q.el("h3", { text: "Python stack, innermost first" }), ...frames.slice(0, 40).map(frameNode)) : Q.el("p", { class: "dim", text: "No Python stack was taken of this wait." }));

@@ -24,8 +24,9 @@ Q.figures = (() => {
   });
   const HATCHES = { none: "", rise: "/", fall: "\\", dots: ".", bars: "|" };
   const look = (kind) => ({ color: Q.colour(kind), line: { width: 0 }, pattern: { shape: HATCHES[Q.view.kinds[kind].hatch], fgcolor: Q.inkOn(Q.colour(kind)), fgopacity: 0.55, fillmode: "overlay", size: 6, solidity: 0.25 } });
-  const gutter = (root) => Q.clamp(root.clientWidth * 0.3, 96, 250);
+  const gutter = (root) => Q.clamp(root.clientWidth * 0.3, 96, 320);
   const cut = (text, pixels) => Q.cut(text, pixels, `12px ${Q.theme.font}`);
+  const fit = (n, pixels) => Q.fitName(n, pixels, `12px ${Q.theme.font}`);
   const mean = (row, of) => row.reduce((sum, n) => sum + of(n), 0) / row.length;
   const lived = (row) => mean(row, (n) => Math.max(Q.view.lanes[n].end_ns - Q.view.lanes[n].start_ns, 1));
   const waited = (row) => mean(row, (n) => Q.view.time_by_kind[n].reduce((a, b) => a + b, 0));
@@ -53,7 +54,7 @@ Q.figures = (() => {
     const figure = base(order.length * 26 + 56 + rows * 22, left);
     figure.margin.b = 44 + rows * 22;
     figure.legend.y = -40 / (figure.height - figure.margin.b - 8);
-    Object.assign(figure.yaxis, { type: "category", tickvals: order.map(name), ticktext: order.map((n) => Q.graph.plain(cut(title(n), left - 16))) });
+    Object.assign(figure.yaxis, { type: "category", tickvals: order.map(name), ticktext: order.map((n) => Q.graph.plain(n.length > 1 ? cut(title(n), left - 16) : fit(n[0], left - 16))) });
     Plotly.react(root, traces, figure, { displayModeBar: false, responsive: false });
   };
 
@@ -78,7 +79,7 @@ Q.figures = (() => {
     figure.legend.y = -40 / (figure.height - 74);
     figure.showlegend = true;
     figure.xaxis.range = [0, Q.view.span_ns / 1e9];
-    Object.assign(figure.yaxis, { type: "category", tickvals: lanes.map((n) => `${Q.view.lanes[n].tid}`), ticktext: lanes.map((n) => Q.graph.plain(cut(Q.shortName(n), left - 16))), categoryorder: "array", categoryarray: lanes.map((n) => `${Q.view.lanes[n].tid}`) });
+    Object.assign(figure.yaxis, { type: "category", tickvals: lanes.map((n) => `${Q.view.lanes[n].tid}`), ticktext: lanes.map((n) => Q.graph.plain(fit(n, left - 16))), categoryorder: "array", categoryarray: lanes.map((n) => `${Q.view.lanes[n].tid}`) });
     Plotly.react(root, traces, figure, { displayModeBar: false, responsive: false }).then(() => {
       root.removeAllListeners("plotly_click");
       root.on("plotly_click", ({ points }) => {

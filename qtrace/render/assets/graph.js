@@ -2,7 +2,7 @@
 "use strict";
 Q.graph = (() => {
   const FEW = 9;
-  let most = FEW, drawnFor = "", ready = false;
+  let most = FEW, everything = false, drawnFor = "", ready = false;
 
   // Plotly reads a little markup in texts: what comes from the program must not be markup.
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -42,7 +42,7 @@ Q.graph = (() => {
   };
   const edgeLabel = (arrow, nodes) => {
     const [from, to] = [nodes.get(arrow.source), nodes.get(arrow.target)];
-    if (!from.spine || !to.spine) return null;
+    if (!from.spine || !to.spine || (Q.view.graph.nodes.length && !arrow.in_chain)) return null;
     const [a, b] = [edgePoint(from, to), edgePoint(to, from)];
     const upright = Math.abs(b[1] - a[1]) > Math.abs(b[0] - a[0]);
     if (!upright && Math.abs(b[0] - a[0]) < 56) return null;
@@ -78,7 +78,7 @@ Q.graph = (() => {
     if (!wide || (stamp === drawnFor && !force)) return;
     drawnFor = stamp;
     const model = Q.graphLayout.modelAt(time);
-    const placed = Q.graphLayout.layout(model, wide, most);
+    const placed = Q.graphLayout.layout(model, wide, most, everything);
     words(model, placed);
     if (!placed.nodes.length) {
       Plotly.purge(root);
@@ -118,8 +118,9 @@ Q.graph = (() => {
     const title = new Map(model.nodes.map((n) => [n.key, [n.subtitle, n.title].filter(Boolean).join(" / ")]));
     const text = placed.arrows.map((a) => Q.el("li", { text: `${title.get(a.source)} ${a.role === "waits" ? "waits for" : "can be ended by"} ${title.get(a.target)}${a.in_chain ? " (in the chain)" : ""}` }));
     const key = (css, name) => Q.el("span", { class: `key ${css}` }, Q.el("i", { "aria-hidden": "true" }), name);
-    const all = placed.hiddenGroups ? Q.el("button", { type: "button", id: "graph-all", text: `Show ${Q.plural(placed.hiddenThreads, "more thread")}`, onclick: () => { most = 400; draw(true); } })
-      : most > FEW ? Q.el("button", { type: "button", id: "graph-fewer", text: "Show fewer", onclick: () => { most = FEW; draw(true); } }) : null;
+    const left = [placed.hiddenThreads ? Q.plural(placed.hiddenThreads, "more thread") : "", placed.hiddenArrows ? Q.plural(placed.hiddenArrows, "more arrow") : ""].filter(Boolean);
+    const all = left.length ? Q.el("button", { type: "button", id: "graph-all", text: `Show ${left.join(" and ")}`, onclick: () => { [most, everything] = [400, true]; draw(true); } })
+      : everything ? Q.el("button", { type: "button", id: "graph-fewer", text: "Show fewer", onclick: () => { [most, everything] = [FEW, false]; draw(true); } }) : null;
     Q.id("graph-foot").replaceChildren(...[key("box", "thread"), key("pill", "what it waits on"), key("", "stuck, in the chain"), key("grey", "other"), key("grey dash", "needs an assumption"), all,
       Q.el("details", {}, Q.el("summary", { text: "As text" }), Q.el("ul", { id: "graph-text" }, ...text))].filter(Boolean));
   };

@@ -1,7 +1,13 @@
 // Where the boxes of the wait-for graph stand: the chain as a row or a ring, everything else below.
 "use strict";
 Q.graphLayout = (() => {
-  const [WIDE, HIGH, GAP_X, GAP_Y] = [188, 52, 74, 46];
+  const [NARROWEST, WIDEST, HIGH, GAP_X, GAP_Y] = [150, 284, 52, 74, 46];
+  let WIDE = NARROWEST;
+  // Boxes as wide as their longest name, as far as the page has room for them.
+  const boxWidth = (model, wide, across) => {
+    const need = Math.max(...model.nodes.map((n) => Q.textWidth(n.shape === "thread" ? n.subtitle || n.title : n.title, `bold 13px ${Q.theme.font}`)), 0) + 52;
+    return Q.clamp(need, NARROWEST, Q.clamp((wide - 16 - (across - 1) * GAP_X) / across, 188, WIDEST));
+  };
 
   // Who waits for whom at a moment, from the waits themselves. At the verdict's moment its own graph says more.
   const modelAt = (time) => {
@@ -98,8 +104,23 @@ Q.graphLayout = (() => {
     return [...found.values()].map((nodes) => ({ nodes, object: target.get(nodes[0].key) })).sort((a, b) => b.nodes[0].stuck - a.nodes[0].stuck || (b.object ? 1 : 0) - (a.object ? 1 : 0));
   };
 
-  const layout = (model, wide, most) => {
+  // Everybody who holds a pipe could end a wait on it, which makes a thicket of arrows: one that the chain
+  // follows is enough, and beside the chain one.
+  const thinned = (model) => {
+    const kept = new Map();
+    const chained = new Set(model.arrows.filter((a) => a.role === "provider" && a.in_chain).map((a) => a.source));
+    return model.arrows.filter((arrow) => {
+      if (arrow.role !== "provider" || arrow.in_chain) return true;
+      const count = kept.get(arrow.source) || 0;
+      kept.set(arrow.source, count + 1);
+      return !chained.has(arrow.source) && count < 1;
+    });
+  };
+
+  const layout = (whole, wide, most, everything) => {
+    const model = everything ? whole : { ...whole, arrows: thinned(whole) };
     const spine = spineOf(model);
+    WIDE = boxWidth(model, wide, Math.max(Math.ceil(spine.path.length / 2), 2));
     const { places, high, box } = placeSpine(spine, wide);
     const byKey = new Map(model.nodes.map((n) => [n.key, n]));
     const drawn = new Map();
@@ -132,7 +153,7 @@ Q.graphLayout = (() => {
     }
     const rows = Math.ceil(shown.length / columns);
     const hiddenThreads = rest.slice(most).reduce((sum, group) => sum + group.nodes.length, 0);
-    return { nodes: [...drawn.values()], arrows: [...arrows.values()], height: top + rows * (HIGH + 22) + 12, spine, hiddenThreads, hiddenGroups: rest.length - shown.length, restTop: top, hasRest: shown.length > 0 };
+    return { nodes: [...drawn.values()], arrows: [...arrows.values()], height: top + rows * (HIGH + 22) + 12, spine, hiddenThreads, hiddenArrows: whole.arrows.length - model.arrows.length, hiddenGroups: rest.length - shown.length, restTop: top, hasRest: shown.length > 0 };
   };
   return { modelAt, layout };
 })();

@@ -69,7 +69,7 @@ Q.tables = (() => {
       text("thread", (row) => Q.laneName(w.lane[row]), true),
       { name: "kind", key: (row) => Q.view.kinds[w.kind[row]].id, show: (row) => Q.el("span", { class: "numbers" }, Q.swatch(w.kind[row]), ` ${Q.view.kinds[w.kind[row]].id}`) },
       num("from", (row) => w.start[row], (row) => Q.moment(w.start[row])),
-      num("lasted", (row) => w.dur[row], (row) => [Q.duration(w.dur[row]), w.open[row] ? Q.el("span", { class: "open", text: " never ended" }) : ""]),
+      num("lasted", (row) => w.dur[row], (row) => [Q.duration(w.dur[row]), w.open[row] ? Q.el("span", { class: `open${Q.stuckLanes.has(w.lane[row]) ? " stuck" : ""}`, text: " never ended" }) : ""]),
       text("object", (row) => Q.objectName(w.object[row]), true),
       { name: "woken by", key: (row) => (w.waker[row] >= 0 ? Q.laneName(w.waker[row]) : ""), show: (row) => (w.waker[row] >= 0 ? Q.laneName(w.waker[row]) : ""), long: true },
       { name: "call", key: (row) => Q.details.textOf(row), show: (row) => Q.el("code", { text: Q.details.textOf(row) }), long: true }] });

@@ -1,13 +1,16 @@
 // Levels under the lanes, on the same time axis: bytes in each pipe against its capacity, messages in flight.
 "use strict";
 Q.tracks = (() => {
-  const HIGH = 64;
+  const HIGH = 64, FEW = 6;
   let tracks = [], root;
 
   const steps = (time, value) => ({ time: Q.sums(time), value });
   const mount = (parent) => {
     root = parent;
-    for (const curve of Q.view.fill) {
+    // Pipes that the verdict speaks of come first, then those that were fullest.
+    const named = new Set(Q.view.graph.nodes.map((node) => node.key));
+    const rank = (curve) => (named.has(`o${curve.id}`) ? 2 : 0) + curve.bytes.reduce((a, b) => Math.max(a, b), 0) / Math.max(curve.capacity[0], 1);
+    for (const curve of [...Q.view.fill].sort((a, b) => rank(b) - rank(a))) {
       const capacity = Q.sums(curve.capacity);
       const name = curve.object >= 0 ? Q.objectName(curve.object) : curve.id;
       add(name, "bytes in the pipe", { ...steps(curve.time, curve.bytes), capacity, bytes: true, id: curve.id });
@@ -17,6 +20,13 @@ Q.tracks = (() => {
       const name = pipe.object >= 0 ? Q.objectName(pipe.object) : pipe.object_id;
       add(name, "messages in flight", { ...steps(pipe.depth_time_ns, pipe.depth), id: pipe.object_id });
     }
+    const rest = [...root.querySelectorAll(".track")].slice(FEW);
+    for (const track of rest) track.hidden = true;
+    if (rest.length) root.append(Q.el("button", { type: "button", class: "more", id: "all-tracks", text: `Show ${Q.number(rest.length)} more`, onclick: (event) => {
+      for (const track of rest) track.hidden = false;
+      event.target.remove();
+      draw();
+    } }));
     if (!tracks.length) root.append(Q.el("p", { class: "empty", text: "No pipe held anything in this recording." }));
   };
   const add = (name, unit, curve) => {
@@ -42,6 +52,7 @@ Q.tracks = (() => {
 
   const draw = () => {
     for (const track of tracks) {
+      if (track.canvas.parentNode.hidden) continue;
       const wide = Q.timeline.width();
       const context = Q.sized(track.canvas, wide, HIGH);
       const y = (value) => HIGH - 1 - (value / track.top) * (HIGH - 6);

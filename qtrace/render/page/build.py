@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from dataclasses import replace
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -18,6 +19,7 @@ from string import Template
 
 from plotly.offline import get_plotlyjs
 
+from qtrace.render.page.ending import before_the_end
 from qtrace.render.page.verdict_html import advice_html, chain_html, headline_html
 from qtrace.render.page.view import View, page_view
 from qtrace.render.report_input import ReportInput
@@ -63,7 +65,10 @@ def _packed_plotly() -> str:
 
 def page(report: ReportInput) -> str:
     """Return the report of a recording as one HTML document that needs nothing else."""
+    report = before_the_end(report)
     view = page_view(report)
+    if report.verdict.start_ns is None:
+        report = replace(report, verdict=replace(report.verdict, start_ns=view.start_ns))
     # NaN is no JSON: a figure that is not a number is a defect, better seen here than in the browser.
     plain = json.dumps(view.plain, separators=(",", ":"), allow_nan=False)
     return Template(_asset("page.html")).substitute(

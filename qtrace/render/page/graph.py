@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from qtrace.model.kinds import STUCK
 from qtrace.model.verdict import Provider, Verdict, Wait
 from qtrace.render.wording import object_sentence
 
@@ -73,7 +74,8 @@ class _Builder:
         self.nodes: dict[str, Node] = {}
         self.arrows: dict[tuple[str, str], Arrow] = {}
         self.hidden = 0
-        self.stuck = set(verdict.stuck_tids) | {wait.tid for wait in verdict.chain}
+        hung = verdict.chain if verdict.kind in STUCK else ()
+        self.stuck = set(verdict.stuck_tids) | {wait.tid for wait in hung}
         self.why_live = {thread.tid: thread for thread in verdict.live}
         self.next_links = self._links()
 

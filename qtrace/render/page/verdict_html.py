@@ -16,6 +16,8 @@ from qtrace.render.wording import count, duration, wait_sentence
 
 _NAME_WITH_NUMBER = re.compile(r"\b[A-Za-z]\w{0,30}-\d{1,8}\b")
 FRAMES_SHOWN = 12
+LONG_HEADLINE = 110
+"""Letters from which a headline is set smaller."""
 SIDE_BY_SIDE = 4
 """Longer chains stand one card under the other."""
 _LABELS: Mapping[VerdictKind, str] = {
@@ -75,8 +77,8 @@ def _stack_html(wait: Wait) -> str:
 def _card(wait: Wait, place: int, verdict: Verdict, next_why: str, rail: str) -> str:
     since = _since(wait, verdict)
     head = (
-        f'<span class="step">{place}</span><span class="who"><b>{escape(wait.process)}</b>'
-        f'<span class="sep">/</span>{escape(wait.thread)}</span>'
+        f'<span class="step">{place}</span><span class="who"><b>{_whole_names(escape(wait.process))}</b>'
+        f'<span class="sep">/</span><wbr>{_whole_names(escape(wait.thread))}</span>'
         f'<span class="ids">pid {wait.pid}, tid {wait.tid}</span>'
         f'<span class="kind" data-kind="{wait.kind}"><i></i>{wait.kind}</span>'
     )
@@ -98,7 +100,8 @@ def _why_next(verdict: Verdict, place: int) -> str:
         follower = chain[_closing_place(verdict)]
         closing = f", which closes the circle at {_closing_place(verdict) + 1}"
     else:
-        return "" if wait.providers else "nobody is left who could end this wait"
+        lost = verdict.kind in STUCK and not wait.providers
+        return "nobody is left who could end this wait" if lost else ""
     reason = next((provider.why for provider in wait.providers if provider.tid == follower.tid), "")
     return f"needs {follower.process} / {follower.thread}{closing}" + (f": {reason}" if reason else "")
 
@@ -112,7 +115,12 @@ def chain_html(verdict: Verdict) -> str:
         _card(wait, place + 1, verdict, _why_next(verdict, place), rails[place])
         for place, wait in enumerate(verdict.chain)
     )
-    css = "chain" + (" cycle" if verdict.cycle else "") + (" long" if len(verdict.chain) > SIDE_BY_SIDE else "")
+    css = (
+        "chain"
+        + ("" if verdict.kind in STUCK else " calm")
+        + (" cycle" if verdict.cycle else "")
+        + (" long" if len(verdict.chain) > SIDE_BY_SIDE else "")
+    )
     return f'<ol class="{css}">{cards}</ol>'
 
 
@@ -143,7 +151,9 @@ def _line_html(line: Line) -> str:
     )
 
 
-def _value_text(value: object) -> str:
+def _value_text(name: str, value: object) -> str:
+    if name.endswith(("pid", "tid")):
+        return str(value)  # a number that names something is not one to be read with commas
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "unknown"}[value]
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
@@ -158,7 +168,7 @@ def advice_html(verdict: Verdict) -> str:
         parts.append(f'<ul class="lines">{"".join(map(_line_html, verdict.lines))}</ul>')
     if verdict.evidence:
         rows = "".join(
-            f"<div><dt>{escape(str(name).replace('_', ' '))}</dt><dd>{escape(_value_text(value))}</dd></div>"
+            f"<div><dt>{escape(str(name).replace('_', ' '))}</dt><dd>{escape(_value_text(str(name), value))}</dd></div>"
             for name, value in verdict.evidence.items()
         )
         parts.append(f'<h3>Evidence</h3><dl class="evidence">{rows}</dl>')
@@ -190,8 +200,8 @@ def headline_html(verdict: Verdict, finished: Callable[[], str]) -> str:
     if verdict.pattern:
         badges.append(_tag("span", "badge plain mono", str(verdict.pattern)))
     text = verdict.headline or _LABELS[verdict.kind]
+    css = ' class="long"' if len(text) > LONG_HEADLINE else ""
     extra = finished() if verdict.kind is VerdictKind.FINISHED else ""
     more = _tag("p", "where-time", extra) if extra else ""
-    return (
-        f'<div class="badges">{"".join(badges)}</div><h1 id="headline">{_whole_names(escape(text.strip()))}</h1>{more}'
-    )
+    headline = f'<h1 id="headline"{css}>{_whole_names(escape(text.strip()))}</h1>'
+    return f'<div class="badges">{"".join(badges)}</div>{headline}{more}'

@@ -34,6 +34,8 @@ class View:
     plain: Plain
     density: bytes
     """Columns of the folded waits: count (uint32), bin (uint16, as steps within a series), share (uint8)."""
+    start_ns: int
+    """Begin of the picture, CLOCK_MONOTONIC."""
     finished: str
     """Where the time went, for a program that ended by itself."""
     summary: str
@@ -112,8 +114,14 @@ def _processes_plain(stage: _Stage) -> list[Plain]:
 def _objects_plain(stage: _Stage) -> tuple[list[Plain], list[str]]:
     objects = stage.report.objects
     ids = words(objects["object_id"])
+    # The verdict has looked closer at what it speaks of, and names it better.
+    waits = (*stage.report.verdict.waits, *stage.report.verdict.chain)
+    named = {str(wait.target.object_id): wait.target.label for wait in waits if wait.target}
     rows = zip(ids, words(objects["kind"]), words(objects["label"]), ints(objects["capacity"]), strict=True)
-    plain = [{"id": i, "kind": kind, "label": label or i, "capacity": int(size)} for i, kind, label, size in rows]
+    plain = [
+        {"id": i, "kind": kind, "label": named.get(i) or label or i, "capacity": int(size)}
+        for i, kind, label, size in rows
+    ]
     return plain, ids
 
 
@@ -302,7 +310,7 @@ def page_view(report: ReportInput) -> View:
         "graph": asdict(graph.wait_graph(verdict, names)),
         "quality": quality.quality_rows(report, stage.span_ns, folded),
     }
-    return View(plain, density_bytes, _finished_sentence(stage), _summary(stage))
+    return View(plain, density_bytes, stage.start_ns, _finished_sentence(stage), _summary(stage))
 
 
 def _summary(stage: _Stage) -> str:
