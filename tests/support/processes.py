@@ -80,10 +80,13 @@ def running(argv: Sequence[str], **options: object) -> Iterator[subprocess.Popen
         yield process
     finally:
         end_tree(process.pid)
-        for member in in_session(process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(member, signal.SIGKILL)
         process.wait()
+        # A pool makes a new worker for one that was killed, until its own end: look until nobody is left.
+        while members := in_session(process.pid):
+            for member in members:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(member, signal.SIGKILL)
+            time.sleep(0.01)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
