@@ -29,7 +29,7 @@ _RESULT = re.compile(
     r"\)\s*= (\?|-?\d+|0x[0-9a-f]+)((?:<.*?>(?:\(deleted\))?(?=\s|$))?(?:\s+[^\"\s<][^\"]*?)?)(?:\s+<(\d+\.\d+)>)?\s*$"
 )
 _UNFINISHED = re.compile(r"\s*<(unfinished|detached) \.\.\.>(?:\)\s*= \?)?\s*$")
-_ATTACHED = re.compile(r"(?:strace: )?Process (\d+) (attached|detached)")
+_ATTACHED = re.compile(r"(?:strace: |^)Process (\d+) (attached|detached).*$")
 _SUFFIX = re.compile(r"\.(\d+)$")
 
 
@@ -138,6 +138,9 @@ class _File:
         """Calls in one line without a duration, until the thread's next line."""
         self.alive: set[int] = set()
         self.made: set[int] = set()
+        """Threads that a call in this file has made."""
+        self.named: set[int] = set()
+        """Threads that a line was marked with."""
         self.root = tid
         self.line = 0
 
@@ -155,10 +158,9 @@ class _File:
         # As long as there is one process only, strace prints no pid.
         if self.tid:
             return
-        root = self.root or next(
-            (int(c.result or 0) for c in self.log.calls if c.name in ("getpid", "gettid") and not c.tid), 0
-        )
-        root = root or 1
+        root = self.root or min(self.named - self.made, default=0)
+        own = (int(call.result or 0) for call in self.log.calls if call.name in ("getpid", "gettid") and not call.tid)
+        root = root or next(own, 1)
         for call in self.log.calls[first_call:]:
             call.tid = call.tid or root
         for place in range(first_event, len(self.log.events)):
@@ -184,9 +186,8 @@ class _File:
             return None, text[: found.start(2)] + found[2] + ".000 " + text[found.end() :]  # -ttt in seconds
         if self.tid or (found[2] and not self._plausible(text[found.end() :])):
             return None, text
-        if not self.root and number not in self.made:
-            self.root = number
         self.alive.add(number)
+        self.named.add(number)
         return number, text[found.end() :]
 
     @staticmethod
@@ -197,7 +198,7 @@ class _File:
         others = self.alive - {self.root}
         if self.root and self.root not in self.alive and len(others) == 1:
             return next(iter(others))
-        return self.root or self.tid
+        return self.tid or self.root
 
     def _stamp(self, text: str) -> str:
         found = _TIME.match(text)
@@ -226,12 +227,13 @@ class _File:
     # Bodies -------------------------------------------------------------------------------------
 
     def _body(self, tid: int, text: str) -> None:
-        attached = _ATTACHED.match(text)
+        attached = _ATTACHED.search(text)
         if attached is not None:
-            (self.alive.add if attached[2] == "attached" else self.alive.discard)(int(attached[1]))
-            if attached[2] == "attached" and self.line > 1:
-                self.made.add(int(attached[1]))
-            return
+            # On a terminal it stands behind the clone that it tells of, which goes on in the next line.
+            self._attached(int(attached[1]), attached[2])
+            text = text[: attached.start()]
+            if not text.strip():
+                return
         if text.startswith(("+++ ", "--- ")):
             self._event(tid, text)
             return
@@ -243,10 +245,25 @@ class _File:
         if named is not None:
             self._begin(tid, named[1], text[named.end() :])
         elif self.broken is not None:
-            self.broken.arguments += text
-            self._try_end(self.broken, self.broken.arguments)
+            self._go_on(self.broken, text)
         else:
             self.log.skipped += 1
+
+    def _attached(self, tid: int, what: str) -> None:
+        (self.alive.add if what == "attached" else self.alive.discard)(tid)
+        if what == "attached" and self.log.calls:
+            self.made.add(tid)
+
+    def _go_on(self, call: LoggedCall, text: str) -> None:
+        # The program's own output, or strace's about a new process, had broken the line.
+        waiting = _UNFINISHED.search(text)
+        if waiting is not None:
+            call.arguments += text[: waiting.start()]
+            call.entry_arguments = call.arguments
+            self.broken = None
+        else:
+            call.arguments += text
+            self._try_end(call, call.arguments)
 
     def _begin(self, tid: int, name: str, rest: str) -> None:
         self._end_quick(tid)
@@ -266,6 +283,11 @@ class _File:
 
     def _resume(self, tid: int, name: str, rest: str) -> None:
         call = self.open.get(tid)
+        unnamed = self.open.get(0)
+        if call is None and not self.root and unnamed is not None and unnamed.name == name:
+            # Now that there are two processes strace says which one it was.
+            call, unnamed.tid, self.root = unnamed, tid, tid
+            del self.open[0]
         if call is None or call.name != name:
             call = LoggedCall(tid, name, self.now, self.line, "")  # began before the log
             self.log.calls.append(call)
@@ -329,7 +351,7 @@ class _File:
 
     def _gone(self, tid: int, what: str, value: str, facts: str = "") -> None:
         self._add(tid, what, value, facts)
-        self.alive.discard(tid)
+        self.alive.discard(tid or self.root)
         self.open.pop(tid, None)
 
     def _add(self, tid: int, what: str, value: str, facts: str = "") -> None:

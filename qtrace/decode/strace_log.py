@@ -209,19 +209,35 @@ class _Import:
 
     def _end_begins(self) -> tuple[int, str] | None:
         """When somebody outside began to end the program: its state is that of the moment before."""
-        for event in self.log.events:
-            if event.what != "signal" or event.value not in _ENDING:
-                continue
-            sender = _SENDER.search(event.facts)
-            outside = sender is None or sender[1] == "SI_KERNEL" or int(sender[2] or 0) not in self.tree.first_ns
-            if outside and self.tree.pid(event.tid) == self.tree.root:
-                return event.time_ns - 1, event.value
+        outside = [event for event in self.log.events if self._is_from_outside(event)]
+        for event in outside:
+            if self.tree.pid(event.tid) == self.tree.root:
+                first = min(outside, key=lambda one: (one.time_ns < event.time_ns - _TOGETHER_NS, one.time_ns))
+                return self._before(first), event.value
         killed = [event for event in self.log.events if event.what == "killed" and event.value == "SIGKILL"]
         sent = any(call.name in _SENDING and "SIGKILL" in call.arguments for call in self.log.calls)
         if killed and not sent and any(event.tid == self.tree.root for event in killed):
-            first = killed[-1].time_ns - _TOGETHER_NS
-            return min(event.time_ns for event in killed if event.time_ns >= first) - 1, "SIGKILL"
+            from_ns = killed[-1].time_ns - _TOGETHER_NS
+            return min(event.time_ns for event in killed if event.time_ns >= from_ns) - 1, "SIGKILL"
         return None
+
+    def _is_from_outside(self, event: LoggedEvent) -> bool:
+        if event.what != "signal" or event.value not in _ENDING:
+            return False
+        sender = _SENDER.search(event.facts)
+        return sender is None or sender[1] == "SI_KERNEL" or int(sender[2] or 0) not in self.tree.first_ns
+
+    def _before(self, event: LoggedEvent) -> int:
+        # A call that the signal interrupts returns in a line before the one that tells of the signal.
+        ended = [
+            call.end_ns
+            for call in self.log.calls
+            if call.tid == event.tid
+            and call.end_ns is not None
+            and event.time_ns - _TOGETHER_NS < call.end_ns <= event.time_ns
+            and (call.words.startswith(("ERESTART", "EINTR")))
+        ]
+        return min(event.time_ns, *ended[-1:]) - 1 if ended else event.time_ns - 1
 
     # Objects ------------------------------------------------------------------------------------
 

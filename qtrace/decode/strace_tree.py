@@ -134,7 +134,7 @@ class Image:
     exe: str = ""
 
 
-NameOf = Callable[[Sequence[str]], str]
+NameOf = Callable[[tuple[str, ...]], str]
 """Gives a command line's name for people."""
 
 

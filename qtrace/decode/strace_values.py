@@ -22,6 +22,7 @@ _ESCAPES = {"n": 10, "t": 9, "r": 13, "v": 11, "f": 12, "a": 7, "b": 8, "e": 27}
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|([0-7]{1,3})|(.))", re.DOTALL)
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(\.\.\.)?')
 _FIELD = re.compile(r"([a-z_0-9]+)=")
+_NAMED_FD = re.compile(r"(?<![\w:>.])(\d+)<")
 _SECONDS = re.compile(r"tv_sec=(-?\d+), tv_(nsec|usec)=(\d+)")
 
 _MORE: Mapping[str, int] = {
@@ -210,7 +211,9 @@ def poll_set(word: str) -> list[tuple[int, int]]:
 def descriptors_in(word: str) -> list[tuple[int, str]]:
     """Return every descriptor with what -y says that it is, wherever it stands in a word."""
     found = []
-    for match in re.finditer(r"(?<![\w:>.])(\d+)<", word):
+    match = _NAMED_FD.search(word)
+    while match is not None:
         end = _after_name(word, match.end() - 1)
         found.append((int(match[1]), word[match.end() : end - 1]))
+        match = _NAMED_FD.search(word, end)
     return found
