@@ -175,9 +175,7 @@ def record(
         redact: Keep arguments, paths and source lines out of the recording.
         placement: ``auto``, ``together`` or ``free``: whether tracer and tracees share a CPU.
         duration_s: Record only so long; a running program is then let go.
-        max_events: Store only so many calls.
-        max_bytes: Store only so much of calls.
-        last_s: Store only the last so many seconds.
+        max_events, max_bytes, last_s: Store only so many calls, so much of them, so many last seconds.
         engine: ``auto``, ``perf`` or ``ptrace``: how calls are seen.
         ring_bytes: Memory for perf's ring buffers, for each CPU; what fits the machine if None.
         on_verdict: Told of a hang at once: the verdict, and whether the program is being ended.

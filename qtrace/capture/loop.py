@@ -255,7 +255,7 @@ class Loop:
         pid = self.tracees.pid_of.get(tid)
         if pid is None:
             pid = tgid_of(tid)
-            self.tracees.born(tid, pid, None, None, now)
+            self.tracees.born(tid, pid, None, None, now, announced=False)
         return pid
 
     # --- all other stops -------------------------------------------------------------------------
@@ -311,8 +311,8 @@ class Loop:
                 pid = parent if flags & _CLONE_THREAD else child
             else:
                 pid = tgid_of(child)
-            self.tracees.born(child, pid, tid, tls, now)
-            if pid != parent:
+            lives = self.tracees.born(child, pid, tid, tls, now)
+            if pid != parent and lives:
                 (self.hooks.shares if flags & _CLONE_FILES else self.hooks.forked)(parent, pid)
             facts = {"flags": flags, "thread": pid == parent, "call": _EVENT_WORDS[event], "pid": pid}
             self.lifecycle(now, parent, tid, "clone", child, facts)
@@ -439,10 +439,13 @@ class Loop:
 
     def pending(self) -> dict[int, bytes]:
         """Return a packed record for each call in progress: for the writer's thread."""
+        return self._packed(self.interrupted.copy(), self.open_calls.copy())
+
+    def _packed(self, *calls: dict[int, OpenCall]) -> dict[int, bytes]:
         now = time.monotonic_ns()
         found = {}
-        for calls in (self.calls_interrupted(), self.calls_in_progress()):
-            for tid, (start, call, flags, head) in calls.items():
+        for some in calls:
+            for tid, (start, call, flags, head) in some.items():
                 pid = self.tracees.pid_of.get(tid, tid)
                 found[tid] = packed(tid, pid, start, now, call, flags | _UNFINISHED, 0, head)
         return found

@@ -99,6 +99,11 @@ class Collector(threading.Thread):
         """Return calls that a signal has interrupted and that may go on."""
         return self._pairing.interrupted.copy()
 
+    def as_collected(self) -> tuple[dict[int, OpenCall], dict[int, OpenCall]]:
+        """Return interrupted calls and calls in progress, as of the calls that were passed on last."""
+        with self._lock:
+            return self._pairing.interrupted.copy(), self._pairing.open_calls.copy()
+
     def finish(self) -> None:
         """Take what is left, and end: no tracee lives."""
         self._over = True

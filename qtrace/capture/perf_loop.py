@@ -30,6 +30,10 @@ class PerfLoop(Loop):
         """Return a number that grows with what the program does. For any thread."""
         return self.collector.entered + super().calls_seen()
 
+    def pending(self) -> dict[int, bytes]:
+        """Return a packed record for each call in progress: for the writer's thread."""
+        return self._packed(*self.collector.as_collected()) | super().pending()
+
     def _end_open(self, tid: int, pid: int, now: int, killed: bool = True) -> None:
         super()._end_open(tid, pid, now, killed)
         self.collector.ended(now, tid, killed)

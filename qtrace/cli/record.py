@@ -124,9 +124,7 @@ def record(
     engine: Annotated[
         Engine, typer.Option(help="How calls are seen: by stops (ptrace), or the frequent ones by ring buffers (perf).")
     ] = Engine.AUTO,
-    perf_buffer: Annotated[
-        str, typer.Option(metavar="BYTES", help="Ring buffers of the perf engine, for each CPU: 4M, 64M.")
-    ] = "",
+    perf_buffer: Annotated[str, typer.Option(metavar="BYTES", help="Ring buffers of perf, for each CPU.")] = "",
     placement: Annotated[
         Placement, typer.Option(help="Put tracer and program on one CPU while calls are frequent, always, or never.")
     ] = Placement.AUTO,
