@@ -167,7 +167,7 @@ def _put_in(decoded: Decoded, streams: Streams, messages: Messages, place: int, 
     if int(messages.write_end_ns[place]) >= 0:
         return total
     stream = int(messages.stream[place])
-    if stream in _streams_waited_for(decoded):
+    if stream in streams.waited_for:
         return received
     upper = min(int(messages.written[place]), total)
     if seen is not None:
@@ -176,16 +176,6 @@ def _put_in(decoded: Decoded, streams: Streams, messages: Messages, place: int, 
         return min(max(taken + seen[1] - first, received), upper)
     level = level_of_blocked(streams, stream, decoded.descriptors.capacity_at(stream, decoded.end_ns))
     return min(max(streams.taken(stream) + level - first, received), upper)
-
-
-def _streams_waited_for(decoded: Decoded) -> set[int]:
-    from qtrace.decode.arrays import chosen
-    from qtrace.decode.streams import READS
-
-    calls = decoded.calls
-    waiting = (calls["flags"] & int(CallFlag.UNFINISHED | CallFlag.KILLED)) == int(CallFlag.UNFINISHED)
-    waiting &= chosen(calls, decoded.architecture, READS)
-    return set(decoded.on.number[waiting].tolist())
 
 
 # Uses and locks -----------------------------------------------------------------------------------

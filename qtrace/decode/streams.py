@@ -112,6 +112,8 @@ class Streams:
 
     writes: Transfers
     reads: Transfers
+    waited_for: frozenset[int] = frozenset()
+    """Streams that a living thread waits to read from: they are empty."""
 
     def numbers(self) -> list[int]:
         """Return the streams that were written to or read from."""
@@ -147,9 +149,12 @@ def streams_of(calls: CallArray, meta: Mapping[str, str], descriptors: Descripto
         reads[at] = (calls[flags][at] & np.uint64(_MSG_PEEK)) == 0
     writes = chosen(calls, architecture, WRITES)
     sized = chosen(calls, architecture, _SIZED)
+    waiting = np.flatnonzero(reads & unfinished_of(calls))
+    waiting = waiting[(calls["flags"][waiting] & int(CallFlag.KILLED)) == 0]
     return Streams(
         _transfers(calls, writes, writes_to[on.number], sized, keep_unfinished=True),
         _transfers(calls, reads, reads_from[on.number], sized, keep_unfinished=False),
+        frozenset(reads_from[on.number[waiting]].tolist()) - {-1},
     )
 
 
@@ -375,17 +380,34 @@ def _is_whole(streams: Streams, stream: int, descriptors: Descriptors) -> bool:
 def _level_of(streams: Streams, stream: int, descriptors: Descriptors, known: tuple[int, int] | None) -> Fill:
     writes = _rows(streams.writes, streams.writes.part(stream))
     reads = _rows(streams.reads, streams.reads.part(stream))
+    written = writes.bytes
+    if writes.unfinished.any():
+        written = np.where(writes.unfinished, 0, written)
+        first = int(np.argmax(writes.unfinished))
+        got = _put_in_by_unfinished(streams, stream, descriptors, known) - int(written.sum())
+        written[first] = min(max(got, 0), int(writes.bytes[first]))
     time = np.concatenate([writes.start_ns, reads.end_ns])
     order = np.argsort(time, kind="stable")
     time = time[order]
-    level = np.cumsum(np.concatenate([writes.bytes, -reads.bytes])[order])
+    level = np.cumsum(np.concatenate([written, -reads.bytes])[order])
     capacity = _capacities(descriptors, stream, time)
     level = np.clip(level, 0, np.where(capacity >= 0, capacity, _NEVER))
-    waiting = writes.start_ns[writes.unfinished]
-    if len(waiting):
-        full = known[1] if known is not None else level_of_blocked(streams, stream, int(capacity[-1]))
-        level[time >= waiting.min()] = np.minimum(level[time >= waiting.min()], full)
     return Fill(np.full(len(time), stream, dtype=np.int64), time, level, capacity)
+
+
+def _put_in_by_unfinished(
+    streams: Streams, stream: int, descriptors: Descriptors, known: tuple[int, int] | None
+) -> int:
+    # All bytes that were ever put in, where the last write has not returned: what was taken, and
+    # what lies in the pipe. A reader that waits there says that nothing does; then the kernel's word,
+    # if somebody asked it (a writer that lives fills up again what was taken since); then its rule.
+    taken = streams.taken(stream)
+    if stream in streams.waited_for:
+        return taken
+    if known is not None:
+        return taken + known[1]
+    last = descriptors.nodes[stream].capacities[-1:] if stream < len(descriptors.nodes) else []
+    return taken + level_of_blocked(streams, stream, last[0][1] if last else None)
 
 
 def _capacities(descriptors: Descriptors, stream: int, time: IntArray) -> IntArray:

@@ -19,10 +19,11 @@ from qtrace.tracefile.schema import TABLES as STORED
 from tests.tracefile.recordings import event, packed, write_recording
 
 CASES = int(os.environ.get("QTRACE_FUZZ", "100")) // 4
-NAMES = (
-    "read write close dup2 fcntl pipe2 socketpair futex wait4 poll clone execve exit nanosleep close_range "
-    "epoll_ctl epoll_wait waitid recvmsg flock select futex_waitv eventfd2 accept4"
-).split()  # noqa: SIM905
+NAMES = [
+    "read", "write", "close", "dup2", "fcntl", "pipe2", "socketpair", "futex", "wait4", "poll", "clone", "execve",
+    "exit", "nanosleep", "close_range", "epoll_ctl", "epoll_wait", "waitid", "recvmsg", "flock", "select",
+    "futex_waitv", "eventfd2", "accept4",
+]  # fmt: skip
 SMALL = st.integers(0, 8)
 ANY = st.one_of(SMALL, st.integers(0, (1 << 64) - 1), st.sampled_from([0x80, 0x189, 1 << 31, (1 << 32) - 1]))
 

@@ -197,6 +197,18 @@ def test_a_blocked_write_fills_the_pipe_as_far_as_was_seen() -> None:
     assert seen.capacity.tolist() == [65_536, 65_536]
 
 
+def test_a_pipe_that_is_waited_for_is_empty_whoever_died_at_the_other_end() -> None:
+    """What a dead writer put in is what was read: 61,500 lay there until they were taken."""
+    pipe = Pipe()
+    pipe.write(4, struct.pack("!i", 65_592))
+    pipe.write(65_592, b"\x80\5", unfinished=True)
+    pipe.read(4)
+    pipe.read(61_496)
+    pipe.calls.append(packed(pipe.now, 10, 300, "read", (3, 0, 4_096), pid=100, flags=int(CallFlag.UNFINISHED)))
+    streams, descriptors, on = pipe.decoded()
+    assert fill_of(streams, descriptors, on).bytes.tolist() == [4, 61_500, 61_496, 0]
+
+
 def test_both_directions_of_a_socketpair_are_streams_of_their_readers() -> None:
     """What is written to one socket is read from the other."""
     calls = [
