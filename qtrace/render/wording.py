@@ -65,7 +65,7 @@ _VERBS: dict[WaitKind, str] = {
     WaitKind.CONNECT: "waits to be connected to",
     WaitKind.LOCK: "waits for",
     WaitKind.SEMAPHORE: "waits for",
-    WaitKind.CONDITION: "waits to be notified by",
+    WaitKind.CONDITION: "waits for",
     WaitKind.THREAD_JOIN: "waits for the end of",
     WaitKind.GIL: "waits for",
     WaitKind.CHILD_EXIT: "waits for the exit of",

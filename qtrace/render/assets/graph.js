@@ -61,7 +61,9 @@ Q.graph = (() => {
   const label = (node, model) => {
     const number = step(node.key);
     const margin = node.shape === "object" ? 30 : 20;
-    const [name, under] = node.shape === "thread" ? [node.subtitle || node.title, node.subtitle ? node.title : ""] : [node.title, node.subtitle];
+    // Of one process alone, its name says nothing.
+    const alone = new Set(model.nodes.filter((n) => n.shape === "thread").map((n) => n.subtitle)).size === 1 && node.many === 1;
+    const [name, under] = node.shape === "thread" && !alone ? [node.subtitle || node.title, node.subtitle ? node.title : ""] : [node.title, alone && node.shape === "thread" ? "" : node.subtitle];
     const title = Q.cut(`${number && node.shape === "thread" ? `${number}  ` : ""}${name}`, node.w - margin, `bold 13px ${Q.theme.font}`);
     const second = Q.cut((node.live && !node.kind ? ["can go on", under] : [under, node.kind]).filter(Boolean).join(" · "), node.w - margin, `11px ${Q.theme.font}`);
     return { x: node.x + node.w / 2, y: node.y + node.h / 2, showarrow: false, width: node.w - 4, height: node.h - 4, align: "center", valign: "middle", captureevents: true, name: node.key, hovertext: hover(node, model),

@@ -18,6 +18,8 @@ _PLAIN: tuple[tuple[str, str], ...] = (
     ("Target", "target"),
     ("Folder", "cwd"),
     ("Ended because", "end_reason"),
+    ("Limits", "limits"),
+    ("Stacks not taken", "stacks_skipped"),
 )
 
 
