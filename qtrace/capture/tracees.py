@@ -41,6 +41,8 @@ class TracedThread:
     start_ns: int
     creator: int | None = None
     tls: int | None = None
+    announced: bool = True
+    """Whether it is known otherwise than by a stop of its own: its maker's event is still to come."""
 
 
 class Tracees:
@@ -52,6 +54,8 @@ class Tracees:
         self.processes: dict[int, TracedProcess] = {}
         self.threads: dict[int, TracedThread] = {}
         self.pid_of: dict[int, int] = {}
+        self._ended_unannounced: dict[int, tuple[TracedThread, int, int]] = {}
+        """Threads that ended before their maker's event came: with their process's parent, and when."""
         self.ever = 0
         """How many processes there have been."""
 
@@ -65,20 +69,43 @@ class Tracees:
         thread = self.threads.get(tid)
         return thread.creator if thread is not None else None
 
-    def born(self, tid: int, pid: int, creator: int | None, tls: int | None, now_ns: int) -> None:
-        """Add a thread, and its process if that is new; a second report completes the first."""
+    def born(
+        self, tid: int, pid: int, creator: int | None, tls: int | None, now_ns: int, *, announced: bool = True
+    ) -> bool:
+        """Add a thread, and its process if that is new; a second report completes the first.
+
+        Args:
+            tid: The thread.
+            pid: Its process.
+            creator: Who made it; None if that is not known, or not yet.
+            tls: Its thread pointer, if that is known.
+            now_ns: When.
+            announced: False where it is seen by its own first stop: its maker's event is still to
+                come, and may come when the thread has already ended.
+
+        Returns:
+            False if it has ended already.
+        """
+        early = self._ended_unannounced.pop(tid, None) if creator is not None else None
+        if early is not None and tid not in self.threads:
+            thread, _, ended_ns = early
+            thread.creator, thread.tls = creator, tls
+            self._store_thread(thread, ended_ns)
+            return False
         known = self.threads.get(tid)
         if known is not None and known.pid == pid:
             if creator is not None and known.creator is None:
-                known.creator, known.tls = creator, tls
+                known.creator, known.tls, known.announced = creator, tls, True
                 self._store_thread(known)
-            return
+            return True
         if known is not None:
             self.gone(tid, None, now_ns)  # its id has been given anew
         if pid not in self.processes:
             parent = self.pid_of.get(creator) if creator is not None else None
             self._add_process(pid, parent if parent is not None else _parent_of(pid), now_ns, parent)
         self._add_thread(tid, pid, creator, tls, now_ns)
+        self.threads[tid].announced = announced
+        return True
 
     def _add_process(self, pid: int, ppid: int, now_ns: int, copied_from: int | None) -> None:
         parent = self.processes.get(copied_from) if copied_from is not None else None
@@ -143,12 +170,25 @@ class Tracees:
         process = self.processes.get(thread.pid)
         if process is None:
             return False
+        if not thread.announced:
+            self._ended_unannounced[tid] = thread, process.ppid, now_ns
         process.threads.discard(tid)
         if process.threads:
             return False
         del self.processes[thread.pid]
         self._store_process(process, now_ns, status)
+        self._forget_unannounced(process.pid)
         return True
+
+    def _forget_unannounced(self, maker: int) -> None:
+        # The events of a process that was killed never come, and its children's ids are given anew.
+        stale = [
+            tid
+            for tid, (thread, ppid, _) in self._ended_unannounced.items()
+            if maker == (ppid if thread.tid == thread.pid else thread.pid)
+        ]
+        for tid in stale:
+            del self._ended_unannounced[tid]
 
     def _store_process(self, process: TracedProcess, end_ns: int | None = None, status: int | None = None) -> None:
         code = signal_number = None
