@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtrace.analyse.activity import address_of, base_name, library_path, type_of
+from qtrace.analyse.activity import Doing, address_of, base_name, library_path, type_of
 from qtrace.analyse.futexes import queue_lock_of
 from qtrace.analyse.graph import Node
 from qtrace.analyse.held import locks_held
@@ -15,6 +15,7 @@ from qtrace.analyse.patterns.marks import (
     death_facts,
     first_crashed,
     getting,
+    joins,
     putting,
     root_of,
     target_of,
@@ -134,10 +135,12 @@ def _same_object_further_out(actor: Actor) -> Frame | None:
 def _alone_with_it(case: Case, node: Node) -> bool:
     # A private lock in a process that has, and had, no other thread.
     actor = node.actor
-    if not node.events or not node.events[0].object_id.startswith("futex:"):
+    if not node.events or is_shared(node):
         return False
     if queue_lock_of(actor) is not None or actor.does(*NOTIFIED) is not None:
         return False
+    if actor.within(Doing.EVENT_LOOP) is not None:
+        return False  # another task may have it, suspended
     others = [other for other in case.scene.actors_of(actor.pid) if other.tid != actor.tid]
     ended = [d for d in case.snapshot.history.deaths if d.pid == actor.pid and d.tid != actor.tid]
     return not others and not ended and not case.scene.is_forked_copy(actor.pid)
@@ -179,10 +182,12 @@ def fork_held_lock(case: Case) -> Finding | None:
 
 def dead_lock_holder(case: Case) -> Finding | None:
     """A lock whose holder was killed, or ended, without giving it back."""
-    node = case.last
-    if case.circle or node.kind not in LOCKS:
+    node = next((link for link in case.circle if link.kind in LOCKS), case.last)
+    if node.kind not in LOCKS or node.actor.does(*NOTIFIED) is not None:
         return None
-    if node.actor.does(*NOTIFIED) is not None:
+    if case.circle and not _only_joined(case, node):
+        return None
+    if node.actor.within(Doing.EVENT_LOOP) is not None and not is_shared(node):
         return None
     if node.kind is WaitKind.SEMAPHORE and queue_lock_of(node.actor) is None and _of_bounded_queue(node):
         return None
@@ -204,6 +209,19 @@ def dead_lock_holder(case: Case) -> Finding | None:
         f"{case.names.actor(node.actor)} waits for {name}, last held by {who}.",
         "" if dead is not None else "the lock was held by one that has ended",
     )
+
+
+def is_shared(node: Node) -> bool:
+    """Whether a link waits on a word that several processes share."""
+    return bool(node.events) and node.events[0].object_id.startswith("shared:")
+
+
+def _only_joined(case: Case, node: Node) -> bool:
+    # A circle that closes only because those who join the waiter share the lock's memory: somebody
+    # who had it has crashed, and none of them stands where it is held.
+    if first_crashed(case) is None or not is_shared(node):
+        return False
+    return all(joins(link) and not locks_held(link.actor) for link in case.circle if link is not node)
 
 
 _DEAD_HOLDER_QUEUE = (
