@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ZOO ?= tests/programs/hangs
+ZOO ?= tests/programs/hangs tests/programs/quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint check zoo bench fuzz screenshots queue-cpython wheel-check clean

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from qtrace.capture import grab, peers, procfs, ptrace_calls
@@ -55,7 +55,7 @@ class ObjectFinder:
 
     descriptors: Descriptors
     tree: Collection[int]
-    maps: Mapping[int, Sequence[procfs.Mapping]]
+    maps: Mapping[int, procfs.Maps]
     """Of every process that may be read."""
     unseen: Collection[int] = ()
     """Processes of the tree whose descriptors are not known: they may hold anything."""
@@ -91,7 +91,8 @@ class ObjectFinder:
 
     def mapping_of(self, pid: int, address: int) -> procfs.Mapping | None:
         """Return the mapping that an address lies in."""
-        return next((m for m in self.maps.get(pid, ()) if m.start <= address < m.end), None)
+        maps = self.maps.get(pid)
+        return maps.at(address) if maps is not None else None
 
     def word(self, pid: int, address: int, private: bool) -> ObjectId:
         """Return which object a futex word is, and describe it."""
@@ -127,7 +128,7 @@ class ObjectFinder:
     def _zeroed_data_of(self, pid: int, mapping: procfs.Mapping) -> str:
         # The .bss of a binary or library: anonymous memory right behind its mapped data. The
         # interpreter's lock lies there up to CPython 3.8.
-        before = next((m for m in self.maps.get(pid, ()) if m.end == mapping.start), None)
+        before = self.maps[pid].ending_at(mapping.start)
         return before.path if before is not None and before.path.startswith("/") else ""
 
     @staticmethod
@@ -135,8 +136,7 @@ class ObjectFinder:
         return any(os.path.exists(f"/proc/{holder.pid}/task/{tid}") for holder in holders)
 
     def _sharers(self, mapping: procfs.Mapping) -> tuple[Holder, ...]:
-        key = (mapping.device, mapping.inode)
-        pids = [pid for pid, lines in self.maps.items() if any((m.device, m.inode) == key and m.shared for m in lines)]
+        pids = [pid for pid, maps in self.maps.items() if maps.shares(mapping.device, mapping.inode)]
         pids += [pid for pid in self.unseen if pid not in pids]
         return tuple(Holder(Tgid(pid)) for pid in pids)
 

@@ -7,6 +7,7 @@ or missing, and what may not be read raises PermissionError, which the caller tu
 from __future__ import annotations
 
 import os
+import re
 import stat as stat_modes
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -157,26 +158,62 @@ def mappings(pid: int) -> list[Mapping]:
     Raises:
         PermissionError: They may not be read.
     """
-    try:
-        text = Path(f"/proc/{pid}/maps").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return parse_mappings(text)
+    return parse_mappings(maps_of(pid).text)
 
 
 def parse_mappings(text: str) -> list[Mapping]:
     """Return the mappings that a /proc/PID/maps shows."""
-    found = []
-    for line in text.splitlines():
-        fields = line.split(None, 5)
-        start, _, end = fields[0].partition("-")
-        path = fields[5] if len(fields) > 5 else ""
-        found.append(
-            Mapping(
-                int(start, 16), int(end, 16), fields[1][3] == "s", int(fields[2], 16), fields[3], int(fields[4]), path
-            )
-        )
-    return found
+    return [_mapping(line) for line in text.splitlines()]
+
+
+def _mapping(line: str) -> Mapping:
+    fields = line.split(None, 5)
+    start, _, end = fields[0].partition("-")
+    path = fields[5] if len(fields) > 5 else ""
+    return Mapping(
+        int(start, 16), int(end, 16), fields[1][3] == "s", int(fields[2], 16), fields[3], int(fields[4]), path
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """A /proc/PID/maps, of which only those lines are parsed that are asked for."""
+
+    text: str
+
+    def at(self, address: int) -> Mapping | None:
+        """Return the mapping that an address lies in."""
+        for line in self.text.splitlines():
+            start, _, rest = line.partition("-")
+            if int(start, 16) > address:
+                return None  # lines are in the order of addresses
+            if address < int(rest[: rest.index(" ")], 16):
+                return _mapping(line)
+        return None
+
+    def ending_at(self, address: int) -> Mapping | None:
+        """Return the mapping whose end is this address."""
+        found = re.search(rf"^[0-9a-f]+-0*{address:x} .*$", self.text, re.MULTILINE)
+        return _mapping(found.group()) if found else None
+
+    def shares(self, device: str, inode: int) -> bool:
+        """Whether a file, or shared memory, is mapped for sharing."""
+        words = f" {device} {inode} "
+        if words not in self.text:
+            return False
+        return any(words in line and line.split(None, 2)[1][3] == "s" for line in self.text.splitlines())
+
+
+def maps_of(pid: int) -> Maps:
+    """Return a process's mappings, to be asked; empty if it is gone.
+
+    Raises:
+        PermissionError: They may not be read.
+    """
+    try:
+        return Maps(Path(f"/proc/{pid}/maps").read_text(errors="replace"))
+    except (FileNotFoundError, ProcessLookupError):
+        return Maps("")
 
 
 def descriptors(pid: int) -> dict[int, str]:

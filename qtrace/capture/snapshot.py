@@ -132,7 +132,7 @@ class _Taking:
         self._apart_ns = apart_ns
         self._architecture = architecture()
         self._dumps: dict[int, pystacks.Dump] = {}
-        self._maps: dict[int, Sequence[procfs.Mapping]] = {}
+        self._maps: dict[int, procfs.Maps] = {}
 
     def take(self) -> Snapshot:
         tree = self._find()
@@ -199,7 +199,7 @@ class _Taking:
     def _read_maps(self, tree: Tree) -> None:
         for pid in procfs.all_pids():
             try:
-                self._maps[pid] = procfs.mappings(pid)
+                self._maps[pid] = procfs.maps_of(pid)
             except OSError:
                 continue
 
