@@ -90,6 +90,7 @@ def explain_recording(path: Path, *, at_ns: int | None = None) -> Verdict:
     Raises:
         RecordingError: The file is no recording, or cannot be read.
     """
+    from qtrace.analyse.excerpt import of_excerpt
     from qtrace.analyse.explain import explain_snapshot
     from qtrace.decode.moment import snapshot_at
     from qtrace.tracefile.reader import TraceReader
@@ -97,7 +98,8 @@ def explain_recording(path: Path, *, at_ns: int | None = None) -> Verdict:
     with TraceReader(path) as reader:
         start_ns = int(reader.meta.get("start_ns", "0"))
         time_ns = None if at_ns is None else start_ns + at_ns
-        return explain_snapshot(snapshot_at(reader, time_ns))
+        verdict = explain_snapshot(snapshot_at(reader, time_ns))
+        return of_excerpt(verdict) if reader.meta.get("partly_seen", "[]") != "[]" else verdict
 
 
 def middle_of_longest_wait(path: Path) -> int:

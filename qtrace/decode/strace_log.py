@@ -104,7 +104,8 @@ class _Import:
 
     def run(self) -> Imported:
         self._find_ends()
-        stands = any(call.end_ns is None and call.tid not in self.ends for call in self.log.calls)
+        latest = {call.tid: call for call in self.log.calls}
+        stands = any(tid not in self.ends and _is_open(call) for tid, call in latest.items())
         last = max([self.log.last_ns, *(call.end_ns or 0 for call in self.log.calls)])
         self.end_ns = last + (QUIET_NS if stands else 0)
         images = images_of(self.log, self.tree)
@@ -360,9 +361,22 @@ class _Import:
         if stands:
             say(f"The log breaks off in calls that had not returned: they count as waiting for "
                 f"{QUIET_NS // NS} s more.")  # fmt: skip
+        if self._partly_seen():
+            say("The log lacks the beginning of the program: threads and descriptors may exist that it does not show.")
         if log.skipped:
             say(f"{log.skipped} lines were nothing that strace prints, and were left out.")
         say("A log has no Python lines and no levels of pipes.")
+
+    def _partly_seen(self) -> list[int]:
+        """Processes whose beginning, or whose parent's, is not in the log: they may have more than is known."""
+        begun = {call.tid for call in self.log.calls if call.name == "execve" and call.result in ("0", None)}
+        partly: set[int] = set()
+        for pid in sorted(self.tree.first_ns, key=lambda tid: self.tree.first_ns[tid]):
+            birth = self.tree.births.get(pid)
+            whole = pid in begun if birth is None else self.tree.pid(birth.maker) not in partly
+            if self.tree.pid(pid) == pid and not whole:
+                partly.add(pid)
+        return sorted(partly)
 
     def _facts(self, images: dict[int, list[Image]]) -> None:
         root = images.get(self.tree.root, [Image(self.tree.root, 0)])[0]
@@ -377,6 +391,7 @@ class _Import:
             "argv": list(root.argv),
             "target": " ".join(root.argv),
             "import_notes": self.notes,
+            "partly_seen": self._partly_seen(),
             "redacted": 0,
             "complete": 1,
         }
@@ -388,6 +403,11 @@ class _Import:
         # No events are counted as lost: what is not in a log is not known by number.
         for note in self.notes:
             self.add_row("losses", (BEGIN_NS, self.end_ns + self.shift, 0, "strace log", note))
+
+
+def _is_open(call: LoggedCall) -> bool:
+    # One that a signal has interrupted is made again by the kernel.
+    return call.end_ns is None or (call.result == "?" and call.words.startswith("ERESTART"))
 
 
 def _status(event: LoggedEvent) -> int:

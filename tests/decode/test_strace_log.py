@@ -24,7 +24,7 @@ from qtrace.decode.strace_values import (
     split_arguments,
     wait_status,
 )
-from qtrace.model.kinds import STUCK, VerdictKind, WaitKind
+from qtrace.model.kinds import STUCK, Certainty, VerdictKind, WaitKind
 from qtrace.tracefile.reader import TraceReader
 from tests.support.processes import end_tree, running, tree, wait_until
 
@@ -198,7 +198,10 @@ def test_lines_copied_from_a_terminal_can_be_explained(tmp_path: Path) -> None:
         [4101, "wait4", True],
     ]
     assert trace.syscalls["ret"].iloc[0] == 19
-    waits = {wait.tid: wait for wait in pipeline.explain(path).waits}
+    verdict = pipeline.explain(path)
+    assert (verdict.kind, verdict.certainty, verdict.pattern) == (VerdictKind.ORPHANED, Certainty.LIKELY, None)
+    assert [wait.tid for wait in verdict.chain] == [4101, 4117]
+    waits = {wait.tid: wait for wait in verdict.waits}
     assert (waits[4101].kind, waits[4117].kind) == (WaitKind.CHILD_EXIT, WaitKind.LOCK)
     assert [provider.pid for provider in waits[4101].providers] == [4117]
 
