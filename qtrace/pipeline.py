@@ -15,7 +15,7 @@ from qtrace.errors import RecordingError
 
 if TYPE_CHECKING:
     from qtrace.analyse.trace import Trace
-    from qtrace.capture.recorder import Recorded
+    from qtrace.capture.recorder import Recorded as Recorded
     from qtrace.decode.strace_log import Imported
     from qtrace.export.schema_text import RecordingSchema
     from qtrace.model.snapshot import Snapshot

@@ -6,65 +6,45 @@ import os
 import re
 import signal
 import sys
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from qtrace import pipeline
+from qtrace.cli.record_options import (
+    VALUE_OPTIONS,
+    Duration,
+    Engine,
+    EngineOption,
+    Follow,
+    Force,
+    HangAfter,
+    Last,
+    MaxEvents,
+    MaxSize,
+    NoSeccomp,
+    OnHang,
+    OnHangOption,
+    Output,
+    PerfBuffer,
+    Pid,
+    Placement,
+    PlacementOption,
+    PythonOption,
+    Quiet,
+    Redact,
+    Target,
+    Timeout,
+)
 from qtrace.cli.terminal import colour_of, width_of
 from qtrace.errors import RecordingError, UsageError
 
 if TYPE_CHECKING:
-    from qtrace.capture.recorder import Recorded
     from qtrace.model.verdict import Verdict
+    from qtrace.pipeline import Recorded
 
 CONTEXT_SETTINGS = {"allow_interspersed_args": False}
 ENDED_BY_QTRACE = 124
-VALUE_OPTIONS = frozenset(
-    {
-        "--python",
-        "-o",
-        "--output",
-        "--hang-after",
-        "--on-hang",
-        "--timeout",
-        "--engine",
-        "--perf-buffer",
-        "--placement",
-        "-p",
-        "--pid",
-        "--duration",
-        "--max-events",
-        "--max-size",
-        "--last",
-    }
-)
-"""Options that take a value: what follows one is not the target. A test compares them."""
-
-
-class OnHang(StrEnum):
-    """What to do with a program that can never go on."""
-
-    STOP = "stop"
-    WAIT = "wait"
-
-
-class Engine(StrEnum):
-    """How calls are seen."""
-
-    AUTO = "auto"
-    PERF = "perf"
-    PTRACE = "ptrace"
-
-
-class Placement(StrEnum):
-    """Where tracer and program run."""
-
-    AUTO = "auto"
-    TOGETHER = "together"
-    FREE = "free"
 
 
 def prepare(words: list[str]) -> list[str]:
@@ -97,48 +77,25 @@ def parse_size(text: str) -> int:
 
 
 def record(
-    target: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SCRIPT|-m MODULE|-c CODE|COMMAND [ARGS]...", help="What to run, and its arguments."),
-    ] = None,
-    python: Annotated[str, typer.Option(help="Interpreter for scripts; else the one that runs qtrace.")] = "",
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The recording; else a new name from target and time.")
-    ] = None,
-    force: Annotated[bool, typer.Option("-f", "--force", help="Overwrite an existing recording.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
-    hang_after: Annotated[float, typer.Option(metavar="SECONDS", help="Stand still so long to count as hung.")] = 3.0,
-    on_hang: Annotated[
-        OnHang, typer.Option(help="End a program that is proven to hang, or only say so.")
-    ] = OnHang.STOP,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End the program after so long.")] = None,
-    pid: Annotated[
-        int | None, typer.Option("-p", "--pid", help="A running process instead, with its descendants; Ctrl-C lets go.")
-    ] = None,
-    duration: Annotated[float | None, typer.Option(metavar="SECONDS", help="Record only so long.")] = None,
-    max_events: Annotated[int | None, typer.Option(metavar="N", help="Store at most so many calls.")] = None,
-    max_size: Annotated[str, typer.Option(metavar="BYTES", help="Store at most so much: 500M, 2G.")] = "",
-    last: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Keep only the last so many seconds (flight recorder).")
-    ] = None,
-    engine: Annotated[
-        Engine, typer.Option(help="How calls are seen: by stops (ptrace), or the frequent ones by ring buffers (perf).")
-    ] = Engine.AUTO,
-    perf_buffer: Annotated[str, typer.Option(metavar="BYTES", help="Ring buffers of perf, for each CPU.")] = "",
-    placement: Annotated[
-        Placement, typer.Option(help="Put tracer and program on one CPU while calls are frequent, always, or never.")
-    ] = Placement.AUTO,
-    no_seccomp: Annotated[
-        bool,
-        typer.Option(
-            "--no-seccomp",
-            help="Stop at every call instead of filtering by seccomp: slower, but setuid programs keep their rights.",
-        ),
-    ] = False,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Trace child processes too.")] = True,
-    redact: Annotated[
-        bool, typer.Option("--redact", help="Keep command lines, folders and source lines out of the recording.")
-    ] = False,
+    target: Target = None,
+    python: PythonOption = "",
+    output: Output = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    hang_after: HangAfter = 3.0,
+    on_hang: OnHangOption = OnHang.STOP,
+    timeout: Timeout = None,
+    pid: Pid = None,
+    duration: Duration = None,
+    max_events: MaxEvents = None,
+    max_size: MaxSize = "",
+    last: Last = None,
+    engine: EngineOption = Engine.AUTO,
+    perf_buffer: PerfBuffer = "",
+    placement: PlacementOption = Placement.AUTO,
+    no_seccomp: NoSeccomp = False,
+    follow: Follow = True,
+    redact: Redact = False,
 ) -> None:
     """Run a program under the tracer; stop and say why, if it can never go on.
 
@@ -202,7 +159,7 @@ def _leave(result: Recorded) -> None:
     if result.storing_failed:
         raise RecordingError(
             f"the recording {result.path} ends early: {result.storing_failed}",
-            "The program ran on to its end. Free some space and record again.",
+            "The program ran on to its end. Free some space, or lift the limit, and record again.",
         )
     if result.ended_because in ("hang", "timeout"):
         raise typer.Exit(ENDED_BY_QTRACE)

@@ -114,7 +114,7 @@ def _back(verdict: Verdict) -> str:
 
 
 def _who(link: Wait) -> str:
-    if link.pid == link.tid and link.thread in ("MainThread", "", link.process):
+    if int(link.pid) == int(link.tid) and link.thread in ("MainThread", "", link.process):
         return f"{link.process} main"
     return f"{link.process} {link.thread}"
 

@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from qtrace.cli import record as record_verb
+from qtrace.cli.record_options import VALUE_OPTIONS
 from tests.support.processes import Outcome, qtrace
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -36,7 +37,6 @@ def assert_one_clear_refusal(outcome: Outcome) -> None:
         ["record", "no-such-command-anywhere"],
         ["record", "./plain.txt"],
         ["record", "./folder"],
-        ["record", "--engine", "magic", "true"],
         ["record", "--timeout", "0", "true"],
         ["record", "--python", "/no/such/python", "script.py"],
         ["record", "-o", "/no/such/folder/a.qtrace", "true"],
@@ -60,6 +60,14 @@ def test_bad_input_gets_one_sentence_and_what_to_do(words: list[str], tmp_path: 
     before = sorted(os.listdir(tmp_path))
     assert_one_clear_refusal(qtrace(*words, cwd=tmp_path))
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_wrong_choice_names_the_right_ones(tmp_path: Path) -> None:
+    """An engine that does not exist: exit status 2, and which there are."""
+    outcome = qtrace("record", "--engine", "magic", "true", cwd=tmp_path)
+    assert outcome.status == 2
+    assert all(engine in outcome.stderr for engine in ("auto", "perf", "ptrace"))
+    assert os.listdir(tmp_path) == []
 
 
 def test_an_existing_recording_is_not_overwritten(tmp_path: Path) -> None:
@@ -118,7 +126,7 @@ def test_options_with_values_are_known_to_the_splitting(tmp_path: Path) -> None:
         for name in parameter.opts
         if name != "--help"
     }
-    assert valued == record_verb.VALUE_OPTIONS
+    assert valued == VALUE_OPTIONS
 
 
 def test_the_status_and_streams_are_the_programs_own(tmp_path: Path) -> None:
