@@ -619,3 +619,26 @@ def pool(workers: int = 24) -> ReportInput:
         waits=pd.concat([report.waits, table("waits", [*waits, *beats])], ignore_index=True),
         objects=pd.concat([report.objects, table("objects", [objects])], ignore_index=True),
     )
+
+
+def crowded(pipes: int = 9) -> ReportInput:
+    """Return the pool's hang with more pipes than a page shows at first, and a pipe that everybody holds."""
+    report = pool()
+    names = [f"pipe:[{50_000 + n}]" for n in range(pipes)]
+    objects = [{"object_id": name, "kind": "pipe", "label": f"pipe {n}"} for n, name in enumerate(names)]
+    levels = [
+        {"object_id": name, "time_ns": START + n * MS, "bytes": 100 + n, "capacity": 65_536}
+        for n, name in enumerate(names)
+    ]
+    holders = tuple(Provider(Tgid(tid), Tid(tid), Certainty.LIKELY, "holds a read end") for tid in range(6000, 6024))
+    chain = tuple(
+        replace(wait, providers=(*wait.providers, *holders)) if wait.kind is WaitKind.PIPE_FULL else wait
+        for wait in report.verdict.chain
+    )
+    others = tuple(wait for wait in report.verdict.waits if wait.tid not in {link.tid for link in chain})
+    return replace(
+        report,
+        verdict=replace(report.verdict, chain=chain, waits=(*chain, *others)),
+        objects=pd.concat([report.objects, table("objects", objects)], ignore_index=True),
+        fill=pd.concat([report.fill, table("fill", levels)], ignore_index=True),
+    )

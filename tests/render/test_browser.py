@@ -416,6 +416,24 @@ def test_the_graph_folds_a_pool_and_unfolds_it(page: Page, reports: Reports) -> 
     assert "can go on" in page.run(text)
 
 
+def test_what_is_left_out_at_first_can_be_shown(page: Page, reports: Reports) -> None:
+    """Arrows to all who hold a pipe, levels of all pipes: one click each, and the verdict's pipe comes first."""
+    page.open(reports("crowded"))
+    words = "return document.querySelectorAll('#graph-text li').length"
+    few = page.run(words)
+    assert "more arrow" in page.find("#graph-all").text
+    _click(page, "#graph-all")
+    assert page.run(words) > few
+    _click(page, "#graph-fewer")
+    assert page.run(words) == few
+    shown = "return [...document.querySelectorAll('.track[data-object]:not([hidden])')].map((n) => n.dataset.object)"
+    assert page.run(shown)[0] == inputs.QUEUE
+    assert len(page.run(shown)) == 6
+    _click(page, "#all-tracks")
+    assert len(page.run(shown)) == 10
+    assert page.overflow() == []
+
+
 def test_time_by_thread_and_the_critical_path_are_drawn(page: Page, reports: Reports) -> None:
     """A bar a thread and kind; choosing a stretch of the critical path zooms the timeline there."""
     page.open(reports("finished"))

@@ -64,10 +64,14 @@ Q.figures = (() => {
     if (!root || !path) return;
     const start = Q.sums(path.start);
     const left = gutter(root);
-    const lanes = [...new Set(path.lane)].filter((n) => n >= 0).sort((a, b) => a - b);
+    const share = new Map();
+    path.lane.forEach((n, i) => { if (n >= 0) share.set(n, (share.get(n) || 0) + path.dur[i]); });
+    // The lanes that most of the path runs through, in the timeline's order.
+    const lanes = [...share.keys()].sort((a, b) => share.get(b) - share.get(a)).slice(0, every ? Infinity : FEW).sort((a, b) => a - b);
+    const kept = new Set(lanes);
     const kinds = [...new Set(path.kind)].sort((a, b) => a - b);
     const traces = kinds.map((kind) => {
-      const rows = path.lane.map((_, i) => i).filter((i) => path.kind[i] === kind && path.lane[i] >= 0);
+      const rows = path.lane.map((_, i) => i).filter((i) => path.kind[i] === kind && kept.has(path.lane[i]));
       const name = kind < 0 ? "running" : Q.view.kinds[kind].id;
       return { type: "bar", orientation: "h", name, y: rows.map((i) => `${Q.view.lanes[path.lane[i]].tid}`), x: rows.map((i) => path.dur[i] / 1e9), base: rows.map((i) => start[i] / 1e9), width: rows.map(() => 0.6),
         marker: kind < 0 ? { color: Q.theme.accent, line: { width: 0 } } : look(kind), customdata: rows.map((i) => [Q.graph.plain(Q.laneName(path.lane[i])), Q.duration(path.dur[i]), Q.moment(start[i]), path.object[i] >= 0 ? `, ${Q.graph.plain(Q.objectName(path.object[i]))}` : "", start[i], path.dur[i]]),

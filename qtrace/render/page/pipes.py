@@ -14,6 +14,9 @@ from qtrace.render.page.arrays import IntArray, ints
 
 FILL_POINTS = 6_000
 """Corners of a level's curve at most: two a pixel column of a wide screen, and some to zoom into."""
+ALL_POINTS = 60_000
+"""Corners of all curves together, where there are many pipes."""
+FEWEST_POINTS = 200
 QUANTILES = (0.5, 0.95, 0.99)
 
 
@@ -70,6 +73,7 @@ class PipeMetrics:
 def fill_curves(fill: pd.DataFrame, points: int = FILL_POINTS) -> list[FillCurve]:
     """Return a curve for each pipe that ever held something, thinned without losing a peak."""
     curves = []
+    points = _points_each(fill["object_id"].nunique(), points)
     for object_id, rows in fill.groupby("object_id", sort=False, observed=True):
         time = ints(rows["time_ns"])
         level = ints(rows["bytes"])
@@ -78,6 +82,10 @@ def fill_curves(fill: pd.DataFrame, points: int = FILL_POINTS) -> list[FillCurve
         keep = thin(time, level, points)
         curves.append(FillCurve(str(object_id), time[keep], level[keep], ints(rows["capacity"])[keep], len(time)))
     return curves
+
+
+def _points_each(curves: int, most: int = FILL_POINTS) -> int:
+    return min(most, max(ALL_POINTS // max(curves, 1), FEWEST_POINTS))
 
 
 def thin(time: IntArray, level: IntArray, points: int) -> IntArray:
@@ -131,27 +139,33 @@ def _union_ns(waits: pd.DataFrame) -> int:
     return int(np.maximum(end - np.maximum(start, before), 0).sum())
 
 
+def _union_by_object(waits: pd.DataFrame) -> dict[str, int]:
+    groups = waits.groupby("object_id", sort=False, observed=True)
+    return {str(object_id): _union_ns(rows) for object_id, rows in groups}
+
+
 def pipe_metrics(messages: pd.DataFrame, waits: pd.DataFrame, span_ns: int) -> list[PipeMetrics]:
     """Return a row for each pipe or socket that carried messages, the busiest first."""
     full = _waited(waits, (WaitKind.PIPE_FULL, WaitKind.SOCKET_FULL))
     empty = _waited(waits, (WaitKind.PIPE_EMPTY, WaitKind.SOCKET_EMPTY))
+    # Summed once for all: looking for each pipe's waits among millions would take a pass a pipe.
+    room, hunger = _union_by_object(full), _union_by_object(empty)
+    points = _points_each(messages["object_id"].nunique())
     found = [
-        _metrics_of(str(object_id), rows, full, empty, max(span_ns, 1))
+        _metrics_of(
+            str(object_id), rows, room.get(str(object_id), 0), hunger.get(str(object_id), 0), max(span_ns, 1), points
+        )
         for object_id, rows in messages.groupby("object_id", sort=False, observed=True)
     ]
     return sorted(found, key=lambda row: -row.messages)
 
 
-def _metrics_of(
-    object_id: str, rows: pd.DataFrame, full: pd.DataFrame, empty: pd.DataFrame, span_ns: int
-) -> PipeMetrics:
+def _metrics_of(object_id: str, rows: pd.DataFrame, room: int, hunger: int, span_ns: int, points: int) -> PipeMetrics:
     done = rows[rows["complete"].astype(bool)]
-    room = _union_ns(full[full["object_id"] == object_id])
-    hunger = _union_ns(empty[empty["object_id"] == object_id])
     time, depth = _depth(rows)
     active_s = max(_active_ns(rows), 1) / 1e9
     body = int(ints(done["size"]).sum())
-    keep = thin(time, depth, FILL_POINTS) if len(time) else np.zeros(0, dtype=np.int64)
+    keep = thin(time, depth, points) if len(time) else np.zeros(0, dtype=np.int64)
     return PipeMetrics(
         object_id=object_id,
         messages=len(rows),

@@ -113,6 +113,10 @@ def _processes_plain(stage: _Stage) -> list[Plain]:
 
 def _objects_plain(stage: _Stage) -> tuple[list[Plain], list[str]]:
     objects = stage.report.objects
+    # A recording knows every file that was ever opened: the page names those that it speaks of.
+    tables = (stage.marks.exact, stage.report.fill, stage.report.messages, stage.report.critical)
+    used = {str(name) for rows in tables if rows is not None for name in rows["object_id"].dropna().unique()}
+    objects = objects[objects["object_id"].isin(used)]
     ids = words(objects["object_id"])
     # The verdict has looked closer at what it speaks of, and names it better.
     waits = (*stage.report.verdict.waits, *stage.report.verdict.chain)
