@@ -60,7 +60,8 @@ def _headline(verdict: Verdict, width: int, paint: _painter) -> list[str]:
     pattern = f", {verdict.pattern}" if verdict.pattern is not None else ""
     label = f"{verdict.kind}{sure}{pattern}:"
     lines = _wrapped(f"{label} {verdict.headline}", width, 3)
-    lines[0] = paint(label, _COLOURS[verdict.kind]) + lines[0][len(label) :]
+    painted = label if lines[0].startswith(label) else str(verdict.kind)  # a narrow terminal breaks the label
+    lines[0] = paint(painted, _COLOURS[verdict.kind]) + lines[0][len(painted) :]
     return lines
 
 
