@@ -48,8 +48,19 @@ class Launch:
         Args:
             program: What to run.
             code: The seccomp filter; None for none.
+
+        Raises:
+            TargetError: There is no room for another process.
         """
         self.program = program
+        try:
+            self._fork(program, code)
+        except OSError as error:
+            raise TargetError(
+                f"cannot start a process: {error.strerror}", "See the limits on processes and files with: ulimit -a"
+            ) from None
+
+    def _fork(self, program: Program, code: bytes | None) -> None:
         go_read, self._go = os.pipe()
         self._answer, answer_write = os.pipe()
         self.pid = os.fork()

@@ -26,7 +26,7 @@ from qtrace.capture.placement import Placement
 from qtrace.capture.snapshot import architecture, require_process
 from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
-from qtrace.errors import EngineError, QtraceError
+from qtrace.errors import EngineError, QtraceError, RecordingError
 from qtrace.model.snapshot import Snapshot
 from qtrace.model.syscalls import Architecture
 from qtrace.model.verdict import Verdict
@@ -194,7 +194,13 @@ def _kept_for_failure(path: Path, overwrite: bool) -> Iterator[Callable[[], None
     if not overwrite or not path.is_file():
         yield lambda: None
         return
-    os.replace(path, aside)
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        raise RecordingError(
+            f"cannot write the recording {path}: {error.strerror}",
+            "Choose a file in a folder that you may write to, with -o.",
+        ) from None
     done = []
     try:
         yield lambda: done.append(True)

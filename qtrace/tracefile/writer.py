@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 import json
 import os
+import resource
 import sqlite3
 import threading
 import time
@@ -98,6 +99,11 @@ class TraceWriter:
         self._thread.start()
 
     def _create(self, path: Path, overwrite: bool) -> None:
+        if path.exists() and not path.is_file():
+            # A device would be opened, its mode changed, and be deleted if the program cannot start.
+            raise RecordingError(
+                f"cannot write the recording {path}: it is not an ordinary file", "Choose another name with -o."
+            )
         flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | (os.O_TRUNC if overwrite else os.O_EXCL)
         try:
             os.close(os.open(path, flags, 0o600))
@@ -116,6 +122,8 @@ class TraceWriter:
                 "Choose another name with -o, or say -f to overwrite it.",
             ) from None
         except (OSError, sqlite3.Error) as error:
+            if isinstance(error, sqlite3.Error):
+                path.unlink(missing_ok=True)  # made just now, and of no use: a full disk
             raise RecordingError(
                 f"cannot write the recording {path}: {error}",
                 "Choose a file in a folder that you may write to, with -o.",
@@ -149,9 +157,11 @@ class TraceWriter:
             if self.failure:
                 return  # taken all the same, so that memory stays flat
             calls = self._within_limits(calls)
+            before = self.calls_written, self.bytes_written
             try:
                 self._commit(calls, pending, rows, meta)
             except sqlite3.Error as error:
+                self.calls_written, self.bytes_written = before
                 self._fail(error)
 
     def _taken_calls(self) -> tuple[bytes, dict[int, bytes]]:
@@ -188,6 +198,9 @@ class TraceWriter:
     def _fail(self, error: sqlite3.Error) -> None:
         # A full disk, or a file taken away: the program goes on, and the recording ends here.
         self.failure = str(error)
+        limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+        if limited and error.sqlite_errorname.startswith("SQLITE_IOERR"):
+            self.failure = "the limit on the size of files is reached (ulimit -f)"
         try:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
