@@ -47,6 +47,8 @@ class Decoded:
 
         What descriptors were is not cut: which pipe a descriptor was may have been learned later.
         """
+        if time_ns >= self.end_ns:
+            return self
         count = int(np.searchsorted(self.calls["start_ns"], time_ns, side="right"))
         calls = self.calls[:count].copy()
         ends = calls["start_ns"] + calls["dur_ns"]

@@ -41,7 +41,7 @@ def snapshot_at(reader: TraceReader, time_ns: int | None = None) -> Snapshot:
     moment = _end_of(reader, decoded) if time_ns is None else min(max(time_ns, decoded.start_ns), decoded.end_ns)
     view = decoded.until(moment)
     levels = seen_levels(reader, moment)
-    snapshot = rebuilt(view, levels)
+    snapshot = rebuilt(view, levels, stored.objects if stored is not None else None)
     return replace(snapshot, history=history_from(view, levels), uncertain=_doubts(reader, moment))
 
 

@@ -55,20 +55,23 @@ def process_of(row: Row) -> Process:
     )
 
 
-def rebuilt(view: Decoded, levels: Mapping[str, Level]) -> Snapshot:
+def rebuilt(view: Decoded, levels: Mapping[str, Level], seen: Mapping[ObjectId, WaitObject] | None = None) -> Snapshot:
     """Return the tree at the view's end; its history is left empty.
 
     Args:
         view: The recording up to the moment.
         levels: Levels of pipes that were seen up to then, by object id.
+        seen: Objects as the recorder's last look had them. Who holds what was opened by calls that
+            are not recorded (a fifo), and the other end of a socket, is known from there alone.
     """
-    return _Rebuilding(view, levels).snapshot()
+    return _Rebuilding(view, levels, seen or {}).snapshot()
 
 
 @dataclass(slots=True)
 class _Rebuilding:
     view: Decoded
     levels: Mapping[str, Level]
+    seen: Mapping[ObjectId, WaitObject]
     family: Family = field(init=False)
     held: dict[int, list[Held]] = field(init=False)
     by_fd: dict[tuple[int, int], Held] = field(init=False)
@@ -223,23 +226,36 @@ class _Rebuilding:
 
     def _descriptor(self, object_id: ObjectId) -> WaitObject:
         number = self.view.on.objects.index(object_id)
-        kind = self.view.descriptors.nodes[number].kind
-        holders = tuple(Holder(Tgid(one.pid), Fd(one.fd), one.access or "rw") for one in self.held.get(number, ()))
+        node = self.view.descriptors.nodes[number]
+        holders = [Holder(Tgid(one.pid), Fd(one.fd), one.access or "rw") for one in self.held.get(number, ())]
         peer_number = int(self.view.descriptors.peers[number])
         peer = ObjectId(self.view.on.objects[peer_number]) if peer_number >= 0 else None
         made = WaitObject(
             object_id,
-            kind,
-            "unix socket" if peer is not None else str(kind),
-            self._level(object_id) if kind is ObjectKind.PIPE else None,
+            node.kind,
+            "unix socket" if peer is not None else str(node.kind),
+            self._level(object_id) if node.kind is ObjectKind.PIPE else None,
             self.view.descriptors.capacity_at(number, self.view.end_ns),
             peer=peer,
-            holders=holders,
         )
+        seen = self.seen.get(object_id)
+        if seen is not None and (node.creator_pid is None or (node.kind is ObjectKind.SOCKET and peer is None)):
+            known = {(holder.pid, holder.fd) for holder in holders}
+            holders += [one for one in seen.holders if (one.pid, one.fd) not in known and self._lives(int(one.pid))]
+            peer = seen.peer
+            made = replace(made, label=seen.label, peer=peer, remote=seen.remote, listening=seen.listening)
+        made = replace(made, holders=tuple(holders))
         if peer is not None and peer not in self.objects:
             self.objects[object_id] = made
-            self.objects[peer] = self._descriptor(peer)
+            if peer in self.view.on.objects:
+                self.objects[peer] = self._descriptor(peer)
+            elif peer in self.seen:
+                self.objects[peer] = self.seen[peer]
         return made
+
+    def _lives(self, pid: int) -> bool:
+        # A process from outside of the tree lived, as far as is known, all along.
+        return pid not in self.family.threads or bool(self.family.threads[pid])
 
     def _level(self, object_id: str) -> int | None:
         if self._fill is None:

@@ -7,10 +7,10 @@ import struct
 from pathlib import Path
 
 from qtrace.decode.moment import longest_wait, snapshot_at
-from qtrace.model.ids import Tgid, Tid
+from qtrace.model.ids import Fd, ObjectId, Tgid, Tid
 from qtrace.model.kinds import ObjectKind, WaitKind
 from qtrace.model.records import CallFlag
-from qtrace.model.snapshot import Call, Process, Snapshot, Thread, WaitObject
+from qtrace.model.snapshot import Call, Holder, Process, Snapshot, Thread, WaitObject
 from qtrace.model.snapshot_json import dump_snapshot
 from qtrace.tracefile.reader import TraceReader
 from tests.tracefile.recordings import event, packed, write_recording
@@ -160,3 +160,24 @@ def test_the_longest_wait_is_not_a_sleep(tmp_path: Path) -> None:
     assert longest_wait(TraceReader(path)) == (20 * MS, 320 * MS)
     assert longest_wait(TraceReader(write_recording(tmp_path / "b.qtrace", calls[:1]))) == (10 * MS, 910 * MS)
     assert longest_wait(TraceReader(write_recording(tmp_path / "c.qtrace"))) is None
+
+
+def test_who_holds_a_fifo_is_known_from_the_last_look(tmp_path: Path) -> None:
+    """Opening a fifo is not recorded: an earlier moment takes the holders that lived from the last look."""
+    fifo = ObjectId("fifo:1:2")
+    holders = (Holder(Tgid(100), Fd(5), "r"), Holder(Tgid(200), Fd(6), "w"), Holder(Tgid(300), Fd(7), "w"))
+    last = Snapshot(
+        900 * MS, Tgid(100), {}, {}, {fifo: WaitObject(fifo, ObjectKind.FIFO, "fifo /tmp/a", holders=holders)}
+    )
+    rows = {
+        "processes": [(pid, 0, 1, f"p{pid}", "[]", PYTHON, 0, 0, None, None, None) for pid in (100, 200, 300)],
+        "sightings": [(10 * MS, 100, 5, "/tmp/a", fifo, "r", 65_536)],
+        "lifecycle": [event(5 * MS, 1, 1, "clone", pid, thread=False) for pid in (100, 200, 300)]
+        + [event(400 * MS, 300, 300, "exit", 0)],
+        "snapshots": [(900 * MS, "hang", dump_snapshot(last))],
+    }
+    pending = [packed(10 * MS, 0, 100, "read", (5, 0, 1))]
+    path = write_recording(tmp_path / "a.qtrace", [], rows, pending=pending, end_ns=950 * MS)
+    found = snapshot_at(TraceReader(path), 500 * MS).objects[fifo]
+    assert [(holder.pid, holder.access) for holder in found.holders] == [(100, "r"), (200, "w")]
+    assert found.label == "fifo /tmp/a"
