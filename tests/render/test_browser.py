@@ -600,6 +600,9 @@ def test_on_paper_there_are_no_controls_and_nothing_is_cut(page: Page, reports: 
         assert not page.find("nav.parts").is_displayed()
         assert not page.find("#filters .bar").is_displayed()
         assert page.find("#headline").is_displayed()
+        page.resize(760)  # A4 at 96 dots an inch, less its margins
+        page.until("document.querySelector('#by-thread svg').getBoundingClientRect().right <= 761")
+        page.frame()
         assert page.overflow() == []
         sheet: dict[str, Any] = page.driver.execute_cdp_cmd("Page.printToPDF", {})
         assert len(sheet["data"]) > 50_000

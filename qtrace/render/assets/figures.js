@@ -15,8 +15,8 @@ Q.figures = (() => {
     const many = Q.view.lanes.length;
     if (many > FEW || Q.view.lanes.some((lane) => lane.fold >= 0)) root.append(Q.el("button", { type: "button", class: "more", id: "all-threads", text: `All ${Q.number(many)} threads`, onclick: (event) => { every = true; event.target.hidden = true; draw(); } }));
   };
-  const base = (height, left) => ({
-    height, margin: { l: left, r: 12, t: 8, b: 40 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", barmode: "stack", bargap: 0.32, dragmode: false,
+  const base = (height, left, width) => ({
+    width, height, margin: { l: left, r: 12, t: 8, b: 40 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", barmode: "stack", bargap: 0.32, dragmode: false,
     font: { family: Q.theme.font, size: 12, color: Q.theme.ink }, hoverlabel: { bgcolor: Q.theme.card, bordercolor: Q.theme.line, font: { color: Q.theme.ink, family: Q.theme.font, size: 12 }, align: "left" },
     xaxis: { ticksuffix: " s", gridcolor: Q.theme.grid, zeroline: false, fixedrange: true, tickfont: { color: Q.theme.muted } },
     yaxis: { autorange: "reversed", fixedrange: true, automargin: false, tickfont: { size: 12 }, ticklabelstandoff: 6 },
@@ -51,7 +51,7 @@ Q.figures = (() => {
     const traces = [bar("running", order.map((n) => Math.max(lived(n) - waited(n), 0)), { color: Q.theme.life, line: { width: 1, color: Q.theme.line } })];
     for (const { kind } of Q.filters.present()) traces.push(bar(Q.view.kinds[kind].id, order.map((n) => mean(n, (lane) => Q.view.time_by_kind[lane][kind])), look(kind)));
     const rows = Math.ceil(traces.length / Math.max(Math.floor((root.clientWidth - left) / 120), 1));
-    const figure = base(order.length * 26 + 56 + rows * 22, left);
+    const figure = base(order.length * 26 + 56 + rows * 22, left, root.clientWidth);
     figure.margin.b = 44 + rows * 22;
     figure.legend.y = -40 / (figure.height - figure.margin.b - 8);
     Object.assign(figure.yaxis, { type: "category", tickvals: order.map(name), ticktext: order.map((n) => Q.graph.plain(n.length > 1 ? cut(title(n), left - 16) : fit(n[0], left - 16))) });
@@ -77,7 +77,7 @@ Q.figures = (() => {
         marker: kind < 0 ? { color: Q.theme.accent, line: { width: 0 } } : look(kind), customdata: rows.map((i) => [Q.graph.plain(Q.laneName(path.lane[i])), Q.duration(path.dur[i]), Q.moment(start[i]), path.object[i] >= 0 ? `, ${Q.graph.plain(Q.objectName(path.object[i]))}` : "", start[i], path.dur[i]]),
         hovertemplate: `<b>%{customdata[0]}</b><br>${name}%{customdata[3]}<br>%{customdata[1]} from %{customdata[2]}<extra></extra>` };
     });
-    const figure = base(lanes.length * 26 + 84, left);
+    const figure = base(lanes.length * 26 + 84, left, root.clientWidth);
     figure.margin.b = 66;
     figure.barmode = "overlay";
     figure.legend.y = -40 / (figure.height - 74);

@@ -83,11 +83,13 @@ Q.start = async () => {
   let size = 0;
   const resized = () => {
     cancelAnimationFrame(size);
-    size = requestAnimationFrame(() => { Q.redraw(); Q.graph.draw(); Q.figures.draw(); });
+    size = requestAnimationFrame(everything);
   };
+  const everything = () => { Q.redraw(); Q.graph.draw(); Q.figures.draw(); };
   let wide = innerWidth;
   new ResizeObserver(() => { if (innerWidth !== wide) { wide = innerWidth; resized(); } }).observe(document.documentElement);
-  addEventListener("beforeprint", () => { Q.redraw(); });
+  // The sheet's width holds from here on; the picture of it is taken before the next frame.
+  matchMedia("print").addEventListener("change", everything);
   // Let the browser paint before it reads five megabytes of script.
   await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
   const script = document.createElement("script");
