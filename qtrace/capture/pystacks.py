@@ -13,7 +13,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -52,6 +52,12 @@ class Dump:
     """Why there are none; empty if there are."""
 
 
+_ATTEMPTS = (True, True, True, True, False, False)
+"""Whether to ask for local variables, one try after the other. A thread that moves while its frames
+are copied makes py-spy fail for the whole process: of 15 tries on a pool whose worker handler spins
+under the tracer, 10 failed. Without locals there is less to copy."""
+
+
 @cache
 def py_spy() -> str | None:
     """Return the py-spy program: beside this interpreter, else on PATH; None if there is none."""
@@ -77,7 +83,16 @@ def dump(pid: int, tids: Collection[int]) -> Dump:
     program = py_spy()
     if program is None:
         return Dump({}, "py-spy is not installed")
-    command = [program, "dump", "--pid", str(pid), "--json", "--locals", "--nonblocking"]
+    command = [program, "dump", "--pid", str(pid), "--json", "--nonblocking"]
+    found = Dump({}, "not asked")
+    for locals_too in _ATTEMPTS:
+        found = _ask([*command, "--locals"] if locals_too else command, pid, tids)
+        if not found.failure:
+            break
+    return found
+
+
+def _ask(command: Sequence[str], pid: int, tids: Collection[int]) -> Dump:
     try:
         answer = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
