@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from qtrace.errors import RecordingError
+from qtrace.errors import OutputExistsError, RecordingError, UsageError
 
 if TYPE_CHECKING:
     from qtrace.analyse.trace import Trace
@@ -384,3 +384,95 @@ def import_strace(log: Path, output: Path | None = None, *, overwrite: bool = Fa
     if writer.failure:
         raise RecordingError(f"the recording {path} could not be written: {writer.failure}")
     return path, done
+
+
+# --- exports -------------------------------------------------------------------------------------
+
+EXPORTS = {
+    "perfetto": ".perfetto.json",
+    "parquet": "-parquet",
+    "ndjson": ".ndjson",
+    "csv": "-csv",
+    "strace": ".strace",
+    "dot": ".dot",
+    "mermaid": ".mmd",
+}
+"""Formats, and what their output's name ends with; parquet and csv are folders."""
+
+
+def export_recording(path: str | Path, to: str, output: str | Path | None = None, *, overwrite: bool = False) -> Path:
+    """Write a recording in another format; return the file or folder.
+
+    Args:
+        path: The recording.
+        to: One of `EXPORTS`.
+        output: File, or folder for parquet and csv; the recording's name with another ending if None.
+            A name that ends with ``.gz`` is compressed.
+        overwrite: Whether an existing output may be replaced.
+
+    Raises:
+        UsageError: There is no such format, or it needs a package that is not installed.
+        RecordingError: The file is no recording, or the output cannot be written.
+        OutputExistsError: The output exists.
+    """
+    from qtrace.export.outputs import text_output
+
+    if to not in EXPORTS:
+        raise UsageError(f"there is no format {to}", f"Choose one of: {', '.join(EXPORTS)}")
+    source = Path(path)
+    target = Path(output) if output is not None else source.with_name(source.stem + EXPORTS[to])
+    if target.exists() and not overwrite and not (target.is_dir() and not any(target.iterdir())):
+        raise OutputExistsError(f"{target} exists", "Choose another name with -o, or say -f to overwrite it.")
+    try:
+        if to in ("parquet", "csv"):
+            _export_folder(source, to, target)
+        else:
+            with text_output(target) as out:
+                export_text(source, to, out)
+    except OSError as error:
+        raise RecordingError(f"cannot write {target}: {error.strerror or error}", "Choose another with -o.") from None
+    return target
+
+
+def export_text(path: str | Path, to: str, out: TextIO) -> None:
+    """Write a recording in one of the formats that are one stream of text: all but parquet and csv.
+
+    Raises:
+        UsageError: The format is none of them.
+        RecordingError: The file is no recording, or cannot be read.
+    """
+    from qtrace.export import graphs, perfetto, strace_text, text_tables
+
+    if to in ("dot", "mermaid"):
+        draw = graphs.dot_text if to == "dot" else graphs.mermaid_text
+        out.write(draw(explain_recording(Path(path))))
+        return
+    writers: dict[str, Callable[[Trace, TextIO], None]] = {
+        "perfetto": perfetto.write_perfetto,
+        "ndjson": text_tables.write_ndjson,
+        "strace": strace_text.write_strace,
+    }
+    if to not in writers:
+        raise UsageError(f"{to} is no single stream", "Name a folder with -o.")
+    writers[to](load(path), out)
+
+
+def _export_folder(source: Path, to: str, target: Path) -> None:
+    import sys
+
+    if to == "csv":
+        from qtrace.export.text_tables import write_csv
+
+        write_csv(load(source), target)
+    elif "ptrace" in sys.modules:
+        # pyarrow must not come into a process that has python-ptrace, for their licences.
+        import subprocess
+
+        words = [sys.executable, "-m", "qtrace", "export", "--to", to, "-f", "-o", str(target), str(source)]
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            raise RecordingError(done.stderr.strip().removeprefix("qtrace: ") or f"the export to {to} failed")
+    else:
+        from qtrace.export.parquet import write_parquet
+
+        write_parquet(load(source), target)

@@ -153,10 +153,11 @@ def _open_flags(value: int) -> str:
 
 def _clone_flags(value: int) -> str:
     end = value & 0xFF
-    return _flags(value & ~0xFF, _CLONE, "") + (f"|{_signal(end)}" if end else "")
+    return _flags(value & ~0xFF, _CLONE, "") + (f"|{signal_name(end)}" if end else "")
 
 
-def _signal(value: int) -> str:
+def signal_name(value: int) -> str:
+    """Return a signal's name; its number where it has none."""
     try:
         return signal.Signals(value).name
     except ValueError:
@@ -184,7 +185,7 @@ _DRAWERS: dict[str, Callable[[int], str]] = {
     "clock": lambda value: _CLOCKS.get(value, str(value)),
     "epoll_op": lambda value: _EPOLL_OPS.get(value, str(value)),
     "id_type": lambda value: _IDS.get(value, str(value)),
-    "signal": _signal,
+    "signal": signal_name,
 }
 
 
