@@ -5,7 +5,9 @@ Q.graphLayout = (() => {
   let WIDE = NARROWEST;
   // Boxes as wide as their longest name, as far as the page has room for them.
   const boxWidth = (model, wide, across) => {
-    const need = Math.max(...model.nodes.map((n) => Q.textWidth(n.shape === "thread" ? n.subtitle || n.title : n.title, `bold 13px ${Q.theme.font}`)), 0) + 52;
+    const name = (n) => Q.textWidth(n.shape === "thread" ? n.subtitle || n.title : n.title, `bold 13px ${Q.theme.font}`);
+    const under = (n) => Q.textWidth(n.shape === "thread" ? `${n.title} · ${n.kind}` : n.subtitle, `11px ${Q.theme.font}`);
+    const need = Math.max(...model.nodes.map((n) => Math.max(name(n), under(n))), 0) + 52;
     return Q.clamp(need, NARROWEST, Q.clamp((wide - 16 - (across - 1) * GAP_X) / across, 188, WIDEST));
   };
 
