@@ -156,6 +156,8 @@ def _goes_round(node: Node) -> bool:
     frame = own_frame(actor.stack)
     if frame is None or frame.source.startswith("while"):
         return False  # `while not stop.poll(1): work()` sleeps between two rounds of work
+    if actor.thread.is_main and _ways_out(actor):
+        return False  # the loop looks at what a handler sets
     return actor.does(*_ASKS) is not None and actor.within(Doing.EVENT_LOOP) is None
 
 
@@ -321,6 +323,15 @@ def _server_edges(scene: Scene, actor: Actor, others: list[Edge]) -> list[Edge]:
     return children + [edge for edge in others if edge.tid not in known]
 
 
+def _numbers(mask: int) -> set[int]:
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+
+
+def _ways_out(actor: Actor) -> set[int]:
+    """Signals by whose handlers the outside may tell the program to go on."""
+    return _numbers(actor.process.caught_signals) - _NOT_A_WAY_OUT
+
+
 def _signal_events(scene: Scene, groups: Groups, actor: Actor, events: tuple[Event, ...]) -> tuple[Event, ...]:
     """What a signal could bring about in the main thread, where Python runs its handlers.
 
@@ -335,17 +346,15 @@ def _signal_events(scene: Scene, groups: Groups, actor: Actor, events: tuple[Eve
         actor.thread.call is not None and actor.thread.call.name.startswith(("epoll", "select", "pselect"))
     )
     waits_for_event = actor.does(Doing.EVENT, Doing.MP_EVENT) is not None and actor.does(Doing.POOL_RESULT) is None
-    # A loop of waits with a timeout looks at what a handler sets in between.
-    waits_for_event = waits_for_event or (actor.thread.timeout_ns is not None and own_frame(actor.stack) is not None)
     if not selects and not waits_for_event:
         return ()
-    numbers = {number for number in range(1, 65) if caught >> (number - 1) & 1}
+    numbers = _numbers(caught)
     object_id = events[0].object_id
     found: list[Event] = []
-    others = numbers - _NOT_A_WAY_OUT
+    others = _ways_out(actor)
     if others:
         names = ", ".join(str(number) for number in sorted(others))
-        why = f"the program catches signals ({names}), one of which may wake it"
+        why = f"may be woken by a signal that the program catches ({names})"
         found.append(Event(WaitKind.SIGNAL, object_id, (), ALWAYS, ALWAYS, "external", why))
     if _SIGCHLD in numbers and selects:
         pids = tuple(pid for pid in scene.children.get(actor.pid, ()) if scene.main_of(pid) is not None)

@@ -107,15 +107,15 @@ def kind_of(scene: Scene, actor: Actor, want: Want) -> WaitKind:
 
 def _pipe(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKind, target: WaitObject | None) -> Event:
     if target is None:
-        return comes(kind, want.object_id, "unseen", "its other end could not be looked up")
+        return comes(kind, want.object_id, "unseen", "waits for an other end that could not be looked up")
     if kind is WaitKind.PIPE_EMPTY and target.bytes:
-        return comes(kind, want.object_id, "ready", "there are bytes to read")
+        return comes(kind, want.object_id, "ready", "has bytes to read")
     if kind is WaitKind.PIPE_FULL and target.bytes == 0:
-        return comes(kind, want.object_id, "ready", "there is room to write")
+        return comes(kind, want.object_id, "ready", "has room to write")
     end = "w" if kind is WaitKind.PIPE_EMPTY else "r"
     pids = tuple(dict.fromkeys(h.pid for h in target.holders if end in h.access))
     if not pids:
-        return comes(kind, want.object_id, "ready", "nobody has the other end: the call returns")
+        return comes(kind, want.object_id, "ready", "is about to see that nobody has the other end")
     word = "write" if end == "w" else "read"
     return _held_by(scene, groups, actor, want, kind, pids, f"holds a {word} end")
 
@@ -126,21 +126,21 @@ def _socket(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKi
     if target.listening:
         return comes(WaitKind.ACCEPT, want.object_id, "external", "waits for somebody to connect")
     if kind is WaitKind.SOCKET_EMPTY and target.bytes:
-        return comes(kind, want.object_id, "ready", "there are bytes to read")
+        return comes(kind, want.object_id, "ready", "has bytes to read")
     peer = scene.target(target.peer) if target.peer is not None else None
     if peer is None:
-        return comes(kind, want.object_id, "external", "its other end was not found on this host")
+        return comes(kind, want.object_id, "external", "waits for the other end, which was not found on this host")
     pids = tuple(dict.fromkeys(holder.pid for holder in peer.holders))
     if not pids:
-        return comes(kind, want.object_id, "external", "nobody seen has the other end")
+        return comes(kind, want.object_id, "external", "waits for the other end, which nobody seen has")
     return _held_by(scene, groups, actor, want, kind, pids, "holds the other end of the socket")
 
 
 def _eventfd(scene: Scene, groups: Groups, actor: Actor, want: Want, target: WaitObject | None) -> Event:
     if target is None or not target.holders:
-        return comes(WaitKind.EVENTFD, want.object_id, "unseen", "its holders could not be looked up")
+        return comes(WaitKind.EVENTFD, want.object_id, "unseen", "waits for holders that could not be looked up")
     if target.bytes and want.access != "w":
-        return comes(WaitKind.EVENTFD, want.object_id, "ready", "its counter is not zero")
+        return comes(WaitKind.EVENTFD, want.object_id, "ready", "has an eventfd whose counter is not zero")
     pids = tuple(dict.fromkeys(holder.pid for holder in target.holders))
     return _held_by(scene, groups, actor, want, WaitKind.EVENTFD, pids, "holds the eventfd")
 
@@ -221,11 +221,11 @@ def outsider(scene: Scene, pids: Iterable[Tgid]) -> tuple[str, str] | None:
     for pid in pids:
         process = scene.process(pid)
         if process is None:
-            return "unseen", f"pid {pid} has a hand in it and could not be seen"
+            return "unseen", f"waits for pid {pid}, which could not be seen"
         if process.unseen:
-            return "unseen", f"pid {pid} has a hand in it and could not be seen: {process.unseen}"
+            return "unseen", f"waits for {process.name} (pid {pid}), which could not be seen: {process.unseen}"
         if not process.in_tree and process.alive:
-            return "external", f"{process.name} (pid {pid}), outside of the tree, has a hand in it"
+            return "external", f"waits for {process.name} (pid {pid}), outside of the tree"
     return None
 
 
@@ -318,13 +318,13 @@ def _futex(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKin
     target = scene.target(want.object_id)
     if is_shared(want):
         if target is None or not target.holders:
-            return comes(kind, want.object_id, "unseen", "who maps the word could not be seen")
+            return comes(kind, want.object_id, "unseen", "waits for a lock whose sharers could not be seen")
         pids = scene.with_newborn(tuple(dict.fromkeys(holder.pid for holder in target.holders)))
         outside = outsider(scene, pids)
         if outside is not None:
             return comes(kind, want.object_id, *outside)
         if target.kind is ObjectKind.SEMAPHORE and target.value:
-            return comes(kind, want.object_id, "ready", "the semaphore is free: it is being woken")
+            return comes(kind, want.object_id, "ready", "is being woken: the semaphore is free")
     else:
         pids = scene.address_space_of(actor.pid)
     everyone = groups.any_thread(pids)
@@ -356,7 +356,7 @@ def _narrow_cost(other: Actor, narrowed: Narrowed) -> int:
 def _file_lock(scene: Scene, groups: Groups, actor: Actor, want: Want, target: WaitObject | None) -> Event:
     kind = WaitKind.FILE_LOCK
     if target is None:
-        return comes(kind, want.object_id, "unseen", "its holder could not be looked up")
+        return comes(kind, want.object_id, "unseen", "waits for a holder that could not be looked up")
     owner = target.owner_pid
     process = scene.process(owner) if owner is not None else None
     # flock belongs to the open file: whoever inherited the descriptor keeps the lock, even when the
@@ -368,7 +368,7 @@ def _file_lock(scene: Scene, groups: Groups, actor: Actor, want: Want, target: W
         why = "holds the lock, by /proc/locks"
     pids = tuple(dict.fromkeys(having))
     if not pids:
-        return comes(kind, want.object_id, "external", "nobody seen holds the lock")
+        return comes(kind, want.object_id, "external", "waits for a lock that nobody seen holds")
     outside = outsider(scene, pids)
     if outside is not None:
         return comes(kind, want.object_id, *outside)
@@ -388,7 +388,7 @@ def _child_exit(scene: Scene, groups: Groups, actor: Actor, want: Want) -> Event
     kind = WaitKind.CHILD_EXIT
     word, _, number = want.object_id.partition(":")
     if not number.isdigit():
-        return comes(kind, want.object_id, "unseen", "which process it waits for is not known")
+        return comes(kind, want.object_id, "unseen", "waits for a process that is not known")
     if word == "children":
         pids = tuple(
             pid
@@ -399,7 +399,7 @@ def _child_exit(scene: Scene, groups: Groups, actor: Actor, want: Want) -> Event
         pids = (Tgid(int(number)),)
     events = [_end_of(scene, groups, pid) for pid in pids]
     if not events:
-        return comes(kind, want.object_id, "ready", "there is no child left to wait for")
+        return comes(kind, want.object_id, "ready", "has no child left to wait for")
     return Event(
         kind,
         want.object_id,
@@ -416,7 +416,7 @@ def _end_of(scene: Scene, groups: Groups, pid: Tgid) -> Event:
     kind, object_id = WaitKind.CHILD_EXIT, ObjectId(f"child:{pid}")
     process = scene.process(pid)
     if process is None or not process.alive:
-        return comes(kind, object_id, "ready", "the child has ended")
+        return comes(kind, object_id, "ready", "is about to collect a child that has ended")
     outside = outsider(scene, (pid,))
     if outside is not None:
         return comes(kind, object_id, *outside)
