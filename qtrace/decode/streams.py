@@ -14,7 +14,7 @@ Connection's, and has a level but no messages.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,13 @@ import numpy as np
 from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, ends_of
 from qtrace.decode.blocking import unfinished_of
 from qtrace.decode.descriptors import Descriptors
+from qtrace.decode.inferred import UNSEEN, lengths_from_calls
 from qtrace.decode.operands import Operands
 from qtrace.model.records import CallFlag
 
 READS = ("read", "readv", "recvfrom", "recvmsg")
 WRITES = ("write", "writev", "sendto", "sendmsg")
-_SIZED = ("write", "sendto")
+_SIZED = ("write", "sendto", "read", "recvfrom")
 _MSG_PEEK = 2
 _NEVER = np.int64(1 << 62)
 _HEADER, _LONG_HEADER = 4, 12
@@ -51,7 +52,8 @@ class Transfers:
     asked: IntArray
     """Asked for; what was moved where that is unknown."""
     length: IntArray
-    """The first four bytes as a signed big-endian number; -2 where they are unknown."""
+    """The first four bytes as a signed big-endian number; -2 where they are unknown, `UNSEEN` where
+    what was asked for may tell them."""
     long_length: IntArray
     """The first eight bytes likewise; -2 where they are unknown."""
     unfinished: BoolArray
@@ -197,7 +199,9 @@ def _lengths(calls: CallArray, at: IntArray, asked: IntArray) -> tuple[IntArray,
     head = calls["head"][at]
     short = (head & np.uint64(0xFFFFFFFF)).astype(np.uint32).byteswap().view(np.int32).astype(np.int64)
     long = head.astype(np.uint64).byteswap().view(np.int64)
-    return np.where(has_head & (asked >= 4), short, -2), np.where(has_head & (asked >= 8), long, -2)
+    from_perf = (calls["flags"][at] & int(CallFlag.FROM_PERF)) != 0
+    unknown = np.where(from_perf & ~has_head & (asked >= _HEADER), UNSEEN, -2)
+    return np.where(has_head & (asked >= _HEADER), short, unknown), np.where(has_head & (asked >= 8), long, -2)
 
 
 # Messages -----------------------------------------------------------------------------------------
@@ -227,7 +231,8 @@ def _messages_of(streams: Streams, stream: int) -> Messages | None:
     where = streams.writes.part(stream)
     writes = _rows(streams.writes, where)
     reads = _rows(streams.reads, streams.reads.part(stream))
-    framed = _frame(writes)
+    length = lengths_from_calls(writes.length, writes.bytes, writes.asked, writes.tid, reads.bytes, reads.asked)
+    framed = _frame(replace(writes, length=length))
     if not len(framed.first):
         return None
     upto = np.cumsum(writes.bytes)
