@@ -52,10 +52,20 @@ def _interpreted(python: str, words: Sequence[str]) -> Program:
 
 
 def _check_script(path: Path) -> None:
-    if not path.exists():
-        raise TargetError(f"there is no file {path}", f"You are in {Path.cwd()}; check the name.")
+    _check_there(path, str(path))
     if path.is_file() and not os.access(path, os.R_OK):
         raise TargetError(f"{path} may not be read", f"See its rights with: ls -l {path}")
+
+
+def _check_there(path: Path, name: str) -> None:
+    try:
+        there = path.exists()
+    except OSError as error:  # a folder on the way may not be entered
+        raise TargetError(
+            f"cannot reach {name}: {error.strerror}", f"See the rights on the way with: namei -l {path.absolute()}"
+        ) from None
+    if not there:
+        raise TargetError(f"there is no file {name}", f"You are in {Path.cwd()}; check the name.")
 
 
 def _has_main(name: str) -> bool:
@@ -75,8 +85,7 @@ def _executable(name: str) -> str:
             raise TargetError(f"there is no command {name} on PATH", "Check the name, or give its path.")
         return found
     path = Path(name)
-    if not path.exists():
-        raise TargetError(f"there is no file {name}", f"You are in {Path.cwd()}; check the name.")
+    _check_there(path, name)
     if path.is_dir():
         raise TargetError(f"{name} is a folder without a __main__.py", "Name the script inside of it.")
     if not os.access(path, os.X_OK):

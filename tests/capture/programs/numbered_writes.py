@@ -1,9 +1,11 @@
 """Two writers, each with a reader of its own, and numbered messages without end.
 
 `numbered_writes.py FOLDER`: before writer W sends message N (eight bytes, little-endian), it stores
-the time (CLOCK_MONOTONIC) at place N of FOLDER/W: what a recording has to have is known exactly.
+the time (CLOCK_MONOTONIC) at place N of FOLDER/W, for the first million: what a recording has to have is
+known exactly.
 """
 
+import itertools
 import mmap
 import os
 import struct
@@ -16,8 +18,9 @@ WRITERS = 2
 
 
 def write(times, target):
-    for number in range(MOST):
-        struct.pack_into("<q", times, 8 * number, time.monotonic_ns())
+    for number in itertools.count():
+        if number < MOST:
+            struct.pack_into("<q", times, 8 * number, time.monotonic_ns())
         os.write(target, struct.pack("<Q", number))
 
 
