@@ -149,7 +149,7 @@ def narrow(scene: Scene, actor: Actor, want: Want, kind: WaitKind) -> Narrowed |
     """
     target = scene.target(want.object_id)
     if actor.helper is not None and actor.helper.title.endswith("serves one client") and kind in _BY_REQUEST:
-        return _clients(scene, actor)
+        return None if scene.serves_the_outside(actor.pid) else _clients(scene, actor)
     if kind is WaitKind.THREAD_JOIN:
         return _joined(scene, actor, target)
     if target is not None and target.owner_tid is not None and kind is WaitKind.LOCK:
@@ -173,7 +173,10 @@ _BY_REQUEST = frozenset({WaitKind.LOCK, WaitKind.SEMAPHORE, WaitKind.CONDITION})
 def _clients(scene: Scene, actor: Actor) -> Narrowed:
     # What a manager's objects wait for comes as a request of another client.
     clients = tuple(
-        other for pid in scene.by_process if pid != actor.pid for other in scene.actors_of(pid) if other.is_program
+        other
+        for pid in scene.by_process
+        for other in scene.actors_of(pid)
+        if other.is_program and (pid != actor.pid or other.helper is None)
     )
     why = "could send the manager the request that ends it"
     return Narrowed(clients, Certainty.LIKELY, why, "a manager's objects change only by requests of its clients")

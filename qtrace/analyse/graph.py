@@ -172,7 +172,8 @@ def _node(scene: Scene, groups: Groups, actor: Actor) -> Node:
     helper = actor.helper
     if thread.state == "T":
         return _free(actor, Standing.EXTERNAL, _stopped_words(actor), WaitKind.STOPPED)
-    if helper is not None and helper.loop_waits_for_program and actor.idle:
+    outside = helper is not None and helper.role is Role.MANAGER and scene.serves_the_outside(actor.pid)
+    if helper is not None and helper.loop_waits_for_program and actor.idle and not outside:
         return _helper_node(scene, groups, actor)
     if thread.call is None or thread.state == "R":
         return _free(actor, Standing.RUNNING, "runs", WaitKind.EXTERNAL, in_call=False)

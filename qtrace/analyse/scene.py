@@ -116,6 +116,12 @@ class Scene:
             if process is not None:
                 yield process.pid
 
+    def serves_the_outside(self, pid: Tgid) -> bool:
+        """Whether nobody of the tree started a process: what it serves may be anybody."""
+        process = self.process(pid)
+        parent = self.process(process.ppid) if process is not None else None
+        return pid == self.snapshot.root_pid or parent is None or not parent.in_tree
+
     def with_newborn(self, pids: tuple[Tgid, ...]) -> tuple[Tgid, ...]:
         """Return holders of an object, and the newborn who may have it from one of them.
 

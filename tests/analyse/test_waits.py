@@ -524,3 +524,27 @@ def test_one_made_after_the_first_look_may_hold_what_its_maker_holds() -> None:
     assert explained(scene).kind is VerdictKind.RUNNING
     scene.processes[Tgid(200)] = replace(scene.processes[Tgid(200)], start_ns=1_000_000_000)
     assert explained(scene).kind is VerdictKind.ORPHANED
+
+
+@pytest.mark.parametrize(("started_by_the_program", "hangs"), [(False, False), (True, True)])
+def test_a_manager_that_nobody_of_the_tree_started_serves_the_outside(
+    started_by_the_program: bool, hangs: bool
+) -> None:
+    """A standing server waits for clients; one that the program started for itself only has its clients."""
+    scene = one()
+    pid = 100
+    if started_by_the_program:
+        pid = 200
+        scene.process(200, 100, name="SyncManager-1")
+        scene.thread(100, 100, "wait4", wants_child(200), stack=join_process())
+    stack = [
+        frame("threading.py:331 Condition.wait", self="<Condition at 0x9>"),
+        frame("threading.py:629 Event.wait", self="<Event at 0x8>"),
+        frame("multiprocessing/managers.py:176 Server.serve_forever"),
+    ]
+    scene.thread(pid, pid, "futex", wants_futex(pid), stack=stack, timeout_ns=10**9, moved=True)
+    listener = ObjectId("socket:[4]")
+    scene.objects[listener] = WaitObject(listener, ObjectKind.SOCKET, listening=True)
+    accepting = [frame("multiprocessing/managers.py:189 Server.accepter"), *bootstrap("0x1")]
+    scene.thread(pid + 1, pid, "accept4", Want(WaitKind.ACCEPT, listener, Fd(8)), stack=accepting)
+    assert (explained(scene).kind in HANGS) is hangs
