@@ -35,6 +35,7 @@ _SENDING = frozenset({"kill", "tgkill", "pidfd_send_signal"})
 _ENDING = frozenset({"SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP"})
 _RESTARTS = {"ERESTARTSYS": -512, "ERESTARTNOINTR": -513, "ERESTARTNOHAND": -514, "ERESTART_RESTARTBLOCK": -516}
 _SENDER = re.compile(r"si_code=(\w+)(?:, si_pid=(\d+))?(?:, si_uid=(\d+))?")
+_O_EXCL = 0o200
 _MASK = (1 << 64) - 1
 _MACHINE = Architecture.X86_64
 
@@ -286,7 +287,7 @@ class _Import:
                 continue
             if call.end_ns is None or call.result in (None, "?"):
                 packed.append(self._unfinished(call, args, flags))
-            elif self._wanted(call, row.recorded):
+            elif row.recorded or self._is_kept(call, args):
                 packed.append(self._packed(call, args, call.end_ns, ret or 0, flags))
         for call, args in interrupted.values():
             call.end_ns = None
@@ -296,8 +297,10 @@ class _Import:
         self.kept = len(packed)
 
     @staticmethod
-    def _wanted(call: LoggedCall, recorded: bool) -> bool:
-        return recorded or (call.end_ns or 0) - call.start_ns >= LONG_NS
+    def _is_kept(call: LoggedCall, args: tuple[int, ...]) -> bool:
+        # `qtrace record` keeps the openat that makes a semaphore (O_EXCL), and no mapping or opening else.
+        makes = call.name == "openat" and bool(args[2] & _O_EXCL)
+        return makes or (call.end_ns or 0) - call.start_ns >= LONG_NS
 
     @staticmethod
     def _ret(call: LoggedCall) -> int | None:
