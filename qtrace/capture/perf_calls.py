@@ -210,14 +210,13 @@ class Pairing:
         return np.concatenate([quick, np.frombuffer(b"".join(done), _CALL)]) if done else quick
 
     def _slow_rows(self, pair: Array, same: Array, kind: Array, place: Array, tid: Array, exits: Array) -> Array:
-        # Rows of no pair; a pair that was interrupted, and the one after it; the first of a thread
-        # that is in a call already.
+        # Rows of no pair; a pair that was interrupted; one after such a pair, or after an entry
+        # whose exit is missing; the first of a thread that is in a call already.
         restarts = np.zeros(len(kind), bool)
         is_exit = kind == _EXITS
         restarts[is_exit] = np.isin(exits["ret"][place[is_exit]], _RESTARTS)
-        after_restart = np.zeros(len(kind), bool)
-        after_restart[1:] = restarts[:-1] & same[:-1]
-        slow_pair = after_restart
+        slow_pair = np.zeros(len(kind), bool)
+        slow_pair[1:] = (restarts | ((kind == _ENTERS) & ~pair))[:-1] & same[:-1]
         slow_pair[:-1] |= pair[:-1] & restarts[1:]
         first = np.ones(len(kind), bool)
         first[1:] = ~same[:-1]
