@@ -15,6 +15,7 @@ from qtrace.errors import OutputExistsError, RecordingError, UsageError
 
 if TYPE_CHECKING:
     from qtrace.analyse.trace import Trace
+    from qtrace.capture.doctor import Finding
     from qtrace.capture.recorder import Recorded as Recorded
     from qtrace.decode.strace_log import Imported
     from qtrace.export.schema_text import RecordingSchema
@@ -476,3 +477,10 @@ def _export_folder(source: Path, to: str, target: Path) -> None:
         from qtrace.export.parquet import write_parquet
 
         write_parquet(load(source), target)
+
+
+def doctor() -> list[Finding]:
+    """Try everything that qtrace uses on this machine, and return what works and what does not."""
+    from qtrace.capture.doctor import examine
+
+    return examine()

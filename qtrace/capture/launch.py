@@ -87,7 +87,7 @@ class Launch:
         if answer < 0:
             os.close(self._go)
             os.waitpid(self.pid, 0)
-            raise refused(-answer)
+            raise refused(-answer, child=True)
 
     def go(self) -> None:
         """Let the child install its filter and call exec."""
@@ -104,17 +104,19 @@ class Launch:
         return _start_error(self.program, what, number)
 
 
-def refused(number: int) -> PermissionRefusedError:
-    """Return the error for a ptrace that the system forbids, with what to do about it."""
+def refused(number: int, child: bool = False) -> PermissionRefusedError:
+    """Return the error for a ptrace that the system forbids, with what to do about it.
+
+    Args:
+        number: What ptrace answered.
+        child: Whether it was a program that qtrace has just started.
+    """
+    from qtrace.capture import doctor
+
     if number != errno.EPERM:
-        return PermissionRefusedError(
-            f"cannot trace: {os.strerror(number)}", "See what this machine permits with: qtrace doctor"
-        )
+        return PermissionRefusedError(f"cannot trace: {os.strerror(number)}", doctor.DOCTOR)
     return PermissionRefusedError(
-        "the system does not permit tracing (ptrace: Operation not permitted)",
-        "Is the process traced already (a debugger, strace)? In a container: start it with --cap-add=SYS_PTRACE.\n"
-        "With kernel.yama.ptrace_scope above 0 only one's own children may be traced; to lift that:\n"
-        "  sudo sysctl kernel.yama.ptrace_scope=0\nSee what this machine permits with: qtrace doctor",
+        "the system does not permit tracing (ptrace: Operation not permitted)", doctor.advice(child)
     )
 
 
