@@ -123,7 +123,7 @@ def record(
             raise
 
         def begin(now_ns: int) -> None:
-            recording.tracees.add_root(launch.pid, os.getpid(), now_ns)
+            recording.tracees.add_root(launch.pid, os.getpid(), now_ns, before_exec=True)
             if recording.loop.every_call:
                 ptrace_calls.request(ptrace_calls.INTERRUPT, launch.pid)
             launch.go()

@@ -59,9 +59,16 @@ class Tracees:
         self.ever = 0
         """How many processes there have been."""
 
-    def add_root(self, pid: int, ppid: int, now_ns: int) -> None:
-        """Add a process of which nothing is known yet."""
-        self._add_process(pid, ppid, now_ns, None)
+    def add_root(self, pid: int, ppid: int, now_ns: int, *, before_exec: bool = False) -> None:
+        """Add a process of which nothing is known yet.
+
+        Args:
+            pid: The process.
+            ppid: Its parent.
+            now_ns: When.
+            before_exec: It is the tracer's own fork, and becomes the program by its first exec.
+        """
+        self._add_process(pid, ppid, now_ns, None, -1 if before_exec else 0)
         self._add_thread(pid, pid, None, None, now_ns)
 
     def creator_of(self, tid: int) -> int | None:
@@ -107,9 +114,9 @@ class Tracees:
         self.threads[tid].announced = announced
         return True
 
-    def _add_process(self, pid: int, ppid: int, now_ns: int, copied_from: int | None) -> None:
+    def _add_process(self, pid: int, ppid: int, now_ns: int, copied_from: int | None, image: int = 0) -> None:
         parent = self.processes.get(copied_from) if copied_from is not None else None
-        process = TracedProcess(pid, ppid, now_ns)
+        process = TracedProcess(pid, ppid, now_ns, image)
         if parent is not None:
             process.argv, process.exe, process.uid = parent.argv, parent.exe, parent.uid
         else:
@@ -148,8 +155,9 @@ class Tracees:
             self._add_thread(pid, pid, None, None, now_ns)
         process.threads = {pid}
         self._store_process(process, now_ns)
+        if process.image >= 0:
+            process.start_ns = now_ns
         process.image += 1
-        process.start_ns = now_ns
         self._look_up(process)
         self._store_process(process)
         return ended
@@ -191,6 +199,8 @@ class Tracees:
             del self._ended_unannounced[tid]
 
     def _store_process(self, process: TracedProcess, end_ns: int | None = None, status: int | None = None) -> None:
+        if process.image < 0:
+            return  # not the program yet
         code = signal_number = None
         if status is not None:
             signal_number = status & 0x7F or None

@@ -1,6 +1,6 @@
 """The tree of a recording at one moment: as its recorder saw it at the end, or rebuilt from events.
 
-A recorder looks at the tree once more before it ends: those snapshots have what no event tells
+A recorder looks at the tree once more before it ends it: those snapshots have what no event tells
 (values of semaphores, levels, stacks of every thread). For other moments the tree is put together
 again from lives, calls in progress and the replay of descriptors.
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from qtrace.decode.ending import has_ended_by_itself, outside_end, stated_end
 from qtrace.decode.history import exit_of, history_from
 from qtrace.decode.levels import seen_levels
 from qtrace.model.ids import Tgid
@@ -34,11 +35,15 @@ def snapshot_at(reader: TraceReader, time_ns: int | None = None) -> Snapshot:
     from qtrace.decode.decoded import decode
     from qtrace.decode.rebuild import rebuilt
 
+    if time_ns is None and has_ended_by_itself(reader):
+        return _all_over(reader)
     decoded = decode(reader)
-    stored = _last_look(reader)
-    if stored is not None and (time_ns is None or time_ns >= stored.time_ns):
+    stored, is_final = _last_look(reader)
+    if stored is not None and is_final and (time_ns is None or time_ns >= stored.time_ns):
         return _enriched(reader, decoded, stored)
     moment = _end_of(reader, decoded) if time_ns is None else min(max(time_ns, decoded.start_ns), decoded.end_ns)
+    if stored is not None and _still_holds(decoded, stored, moment):
+        return _enriched(reader, decoded, stored)
     view = decoded.until(moment)
     levels = seen_levels(reader, moment)
     snapshot = rebuilt(view, levels, stored.objects if stored is not None else None)
@@ -67,33 +72,64 @@ def longest_wait(reader: TraceReader) -> tuple[int, int] | None:
     return None
 
 
-def _last_look(reader: TraceReader) -> Snapshot | None:
-    for _, _, text in sorted(reader.rows("snapshots"), key=lambda row: int(row[0]), reverse=True):
+def _last_look(reader: TraceReader) -> tuple[Snapshot | None, bool]:
+    """The newest snapshot, and whether it was taken because the program was about to be ended.
+
+    One that was taken on the way ("look": a likely hang, and the program was let go on) says
+    nothing about the end by itself.
+    """
+    ordered = sorted(reader.rows("snapshots"), key=lambda row: (row[1] != "look", int(row[0])), reverse=True)
+    for _, reason, text in ordered:
         try:
-            return load_snapshot(text)
+            return load_snapshot(text), reason != "look"
         except ValueError:
             continue  # damaged: the one before
-    return None
+    return None, False
+
+
+def _still_holds(decoded: Decoded, stored: Snapshot, moment: int) -> bool:
+    """Whether nothing has happened between a look on the way and a later moment."""
+    if stored.time_ns > moment:
+        return False
+    ends = decoded.calls["start_ns"] + decoded.calls["dur_ns"]
+    between = (ends > stored.time_ns) & (ends <= moment) & (decoded.calls["flags"] & int(CallFlag.UNFINISHED) == 0)
+    return not between.any() and not any(stored.time_ns < row[0] <= moment for row in decoded.lifecycle)
 
 
 def _end_of(reader: TraceReader, decoded: Decoded) -> int:
-    begins = [int(row[0]) for row in decoded.lifecycle if row[3] == "end-begins"]
-    stated = reader.meta.get("end_begins_ns", "")
-    if stated.isdigit():
-        begins.append(int(stated))
-    return min([*begins, decoded.end_ns])
+    begins = (stated_end(reader), outside_end(decoded))
+    return min([time for time in begins if time is not None] + [decoded.end_ns])
+
+
+def _all_over(reader: TraceReader) -> Snapshot:
+    """A program that has finished: its processes, and nobody who lives."""
+    from qtrace.decode.family import family_of
+    from qtrace.decode.names import named
+    from qtrace.decode.rebuild import process_of
+
+    rows = sorted(reader.rows("processes"), key=lambda row: int(row[7]))
+    found = {}
+    for row in named(rows, family_of(reader.rows("lifecycle"))):
+        ended = replace(process_of(row), state="X", end_ns=row[8], exit_code=row[9], exit_signal=row[10])
+        found[Tgid(row[0])] = ended
+    root = reader.meta.get("root_pid", "")
+    end_ns = max(row[8] for row in rows)
+    first = Tgid(int(root)) if root.isdigit() else next(iter(found))
+    return Snapshot(end_ns, first, found, {}, {}, source="recording", uncertain=_doubts(reader, end_ns))
 
 
 def _enriched(reader: TraceReader, decoded: Decoded, stored: Snapshot) -> Snapshot:
     view = decoded.until(min(stored.time_ns, decoded.end_ns))
     since = calls_in_progress(view)
     threads = {tid: _since(thread, since.get(int(tid))) for tid, thread in stored.threads.items()}
+    names = {Tgid(row[0]): str(row[3]) for row in view.processes if row[7] <= view.end_ns}
+    processes = {pid: replace(process, name=names.get(pid, process.name)) for pid, process in stored.processes.items()}
     dead = {pid: process for pid, process in dead_processes(view).items() if pid not in stored.processes}
     return replace(
         stored,
         source="recording",
         threads=threads,
-        processes={**stored.processes, **dead},
+        processes={**processes, **dead},
         history=history_from(view, seen_levels(reader, view.end_ns)),
         uncertain=(*stored.uncertain, *_doubts(reader, view.end_ns)),
     )
