@@ -174,6 +174,8 @@ def _node(scene: Scene, groups: Groups, actor: Actor) -> Node:
         return _free(actor, Standing.EXTERNAL, _stopped_words(actor), WaitKind.STOPPED)
     outside = helper is not None and helper.role is Role.MANAGER and scene.serves_the_outside(actor.pid)
     if helper is not None and helper.loop_waits_for_program and actor.idle and not outside:
+        if helper.title == "the pool's worker handler" and not _has_workers(scene, actor):
+            return _free(actor, Standing.RUNNING, "is about to make new workers", WaitKind.EXTERNAL, in_call=False)
         return _helper_node(scene, groups, actor)
     if thread.call is None or thread.state == "R":
         return _free(actor, Standing.RUNNING, "runs", WaitKind.EXTERNAL, in_call=False)
@@ -187,6 +189,15 @@ def _node(scene: Scene, groups: Groups, actor: Actor) -> Node:
         if free is not None:
             return free
     return _blocked(actor, events, kind)
+
+
+def _has_workers(scene: Scene, handler: Actor) -> bool:
+    # Between the end of a worker that has done its share of tasks and the start of the next one
+    # there may be none: the handler is the one who goes on.
+    if any(other.helper is not None and other.helper.role is Role.WORKER for other in scene.actors_of(handler.pid)):
+        return True
+    mains = (scene.main_of(pid) for pid in scene.children.get(handler.pid, ()))
+    return any(main is not None and (main.helper is None or main.helper.role is Role.WORKER) for main in mains)
 
 
 def _got_it(scene: Scene, thread: Thread) -> bool:

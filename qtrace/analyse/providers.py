@@ -240,8 +240,7 @@ def _manager_threads(scene: Scene, actor: Actor, pids: tuple[Tgid, ...]) -> list
         found += [
             other
             for other in scene.actors_of(pid)
-            if other.helper is not None
-            and other.helper.title.endswith("serves one client")
+            if (other.helper is None or other.helper.title.endswith("serves one client"))
             and other.does(Doing.CONNECTION_RECV) is None
         ]
     return found

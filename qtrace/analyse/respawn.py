@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qtrace.analyse.activity import Doing, own_frame
+from qtrace.analyse.activity import Doing, base_name, own_frame
 from qtrace.analyse.graph import Node, WaitGraph
 from qtrace.analyse.naming import Names
 from qtrace.analyse.scene import Actor
@@ -15,6 +15,11 @@ from qtrace.model.verdict import Line
 
 _MANY_CHILDREN = 10
 """A pool that has made this many more children than it has room for, all dead, is in a storm."""
+
+
+_NEVER_WOKEN_SWITCHES, _NEVER_WOKEN_NS = 6, 1_000_000
+"""A result handler that no result has ever woken: 1 to 4 switches and 0.04 to 0.13 ms were seen on
+CPython 3.7 to 3.13; each result adds at least one switch and 0.2 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +88,20 @@ def _storms(graph: WaitGraph, handler: Actor, results: Actor, workers: list[Acto
     pool_age = _age(snapshot.time_ns, results.thread.start_ns)
     if pool_age is None or 2 * pool_age < 3 * apart:
         return False
-    if any(worker.helper is not None and worker.idle for worker in workers):
-        return False  # it has got as far as waiting for a task
+    if results.thread.switches > _NEVER_WOKEN_SWITCHES or results.thread.cpu_ns > _NEVER_WOKEN_NS:
+        return False  # results have come: the pool replaces workers that have done their share
+    if any(_got_to_work(worker) for worker in workers):
+        return False
     ages = [_age(snapshot.time_ns, worker.process.start_ns) for worker in workers]
     return all(age is not None and age <= apart for age in ages)
+
+
+def _got_to_work(worker: Actor) -> bool:
+    """Whether a worker waits for a task, or is in one, and not in its initializer."""
+    loop = next((f for f in worker.stack if base_name(f.function) == "worker"), None)
+    if worker.helper is None or loop is None:
+        return False
+    return worker.idle or "initializer(" not in loop.source
 
 
 def _age(now_ns: int, start_ns: int | None) -> int | None:

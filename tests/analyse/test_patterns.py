@@ -502,3 +502,44 @@ def test_a_background_process_that_keeps_the_output_open_is_named() -> None:
     verdict = explain_snapshot(scene.snapshot())
     assert (verdict.kind, verdict.pattern) == (VerdictKind.TIMED, PatternId.GRANDCHILD_HOLDS_PIPE)
     assert verdict.evidence["held_by"] == [300]
+
+
+def storm(source: str = "initializer(*initargs)", switches: int = 2) -> SceneBuilder:
+    """Return a pool whose only worker is younger than the first look."""
+    scene = pool()
+    worker = scene.processes[Tgid(200)]
+    scene.processes[Tgid(200)] = replace(worker, start_ns=9_960_000_000)
+    stack = (
+        frame("/home/u/app.py:5 initialize", "raise RuntimeError"),
+        frame("multiprocessing/pool.py:109 worker", source),
+        frame("multiprocessing/process.py:314 BaseProcess._bootstrap"),
+    )
+    scene.thread(200, 200, None, state="R", moved=True, stack=stack)
+    results = scene.threads[Tid(103)]
+    scene.threads[Tid(103)] = replace(results, start_ns=1_000_000_000, switches=switches, cpu_ns=60_000)
+    return scene
+
+
+def test_workers_that_never_get_to_work_are_a_storm() -> None:
+    """All workers are newer than the first look, and no result has ever come."""
+    verdict = explain_snapshot(storm().snapshot())
+    assert (verdict.kind, verdict.pattern) == (VerdictKind.LIVELOCK, PatternId.POOL_RESPAWN_STORM)
+    assert verdict.certainty is Certainty.LIKELY
+
+
+@pytest.mark.parametrize(
+    ("source", "switches"),
+    [("result = (True, func(*args, **kwds))", 2), ("initializer(*initargs)", 40)],
+    ids=["a task is at work", "results have come"],
+)
+def test_a_pool_that_replaces_its_workers_is_no_storm(source: str, switches: int) -> None:
+    """maxtasksperchild: workers are always young."""
+    assert explain_snapshot(storm(source, switches).snapshot()).kind is VerdictKind.RUNNING
+
+
+def test_a_pool_between_two_workers_is_no_hang() -> None:
+    """The last worker has done its share and is gone, the next is about to be made."""
+    scene = pool()
+    del scene.threads[Tid(200)]
+    scene.processes[Tgid(200)] = replace(scene.processes[Tgid(200)], state="Z", exit_code=0)
+    assert explain_snapshot(scene.snapshot()).kind is VerdictKind.RUNNING
