@@ -56,8 +56,9 @@ def outside_end(decoded: Decoded) -> int | None:
 def _blows(decoded: Decoded, pid: int, died: int) -> Iterator[tuple[int, int]]:
     """Signals from outside that ended a process: time and number."""
     own = {row[1] for row in decoded.lifecycle}
-    for time, _, tid, event, value, detail in decoded.lifecycle:
-        if tid != pid or time > died or died - time > _TOGETHER_NS:
+    for time, owner, tid, event, value, detail in decoded.lifecycle:
+        # Of a killed process the threads die one after the other, the first of them last.
+        if owner != pid or time > died or died - time > _TOGETHER_NS or (event == "signal" and tid != pid):
             continue
         if event == "signal" and value in _ENDING:
             sender = mapping_of(detail).get("pid")
