@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, TextIO
 from qtrace.errors import OutputExistsError, RecordingError, UsageError
 
 if TYPE_CHECKING:
+    from qtrace.analyse.differ import Differences
     from qtrace.analyse.trace import Trace
-    from qtrace.capture.doctor import Finding
+    from qtrace.capture.doctor import Finding as Finding
     from qtrace.capture.recorder import Recorded as Recorded
     from qtrace.decode.strace_log import Imported
     from qtrace.export.schema_text import RecordingSchema
@@ -484,3 +485,90 @@ def doctor() -> list[Finding]:
     from qtrace.capture.doctor import examine
 
     return examine()
+
+
+# --- summaries -----------------------------------------------------------------------------------
+
+
+def summary_words(path: str | Path, *, width: int = 100) -> str:
+    """Return calls by name and time by thread for a terminal.
+
+    Raises:
+        RecordingError: The file is no recording, or cannot be read.
+    """
+    from qtrace.analyse.summary import calls_by_name, spent_by_thread
+    from qtrace.render.summary_text import summary_text
+
+    trace = load(path)
+    head = f"{Path(path).name}: {_life_words(trace)}"
+    if trace.bottleneck:
+        head += f"\n{trace.bottleneck}"
+    calls = calls_by_name(trace)
+    names = ("name", "calls", "errors", "unfinished", "ns", "mean_ns")
+    rows = list(zip(*(calls[name].tolist() for name in names), strict=True))
+    return summary_text(head, rows, spent_by_thread(trace), width)
+
+
+def summary_object(path: str | Path) -> dict[str, object]:
+    """Return the same as a plain object (``qtrace.summary/1``)."""
+    from qtrace.analyse.summary import calls_by_name, spent_by_thread
+
+    trace = load(path)
+    calls = calls_by_name(trace)
+    return {
+        "schema": "qtrace.summary/1",
+        "recording": str(path),
+        "duration_ns": trace.end_ns - trace.start_ns,
+        "bottleneck": trace.bottleneck or None,
+        "calls": [
+            dict(zip(calls.columns, row, strict=True))
+            for row in zip(*(calls[name].tolist() for name in calls), strict=True)
+        ],
+        "threads": [
+            {"thread": name, "life_ns": life, "ns": dict(parts)} for name, life, parts in spent_by_thread(trace)
+        ],
+    }
+
+
+def _life_words(trace: Trace) -> str:
+    from qtrace.render.wording import count, duration
+
+    verdict = trace.verdict
+    parts = [
+        count(len(trace.calls), "call"),
+        count(trace.processes["pid"].nunique(), "process", "processes"),
+        count(len(trace.threads), "thread"),
+    ]
+    ended = f", {verdict.kind}" if verdict is not None else ""
+    return f"{', '.join(parts)}, {duration(trace.end_ns - trace.start_ns)}{ended}"
+
+
+def diff(first: str | Path, second: str | Path, *, least_ns: int | None = None) -> Differences:
+    """Return what differs between two recordings of a program.
+
+    Args:
+        first: One recording.
+        second: The other.
+        least_ns: Leave out waits that are shorter; if None 10 ms, or a fiftieth of the longer one.
+
+    Raises:
+        RecordingError: One of the files is no recording, or cannot be read.
+    """
+    from qtrace.analyse.differ import differences
+
+    return differences(load(first), load(second), least_ns)
+
+
+def diff_words(first: str | Path, second: str | Path, found: Differences, *, width: int = 100) -> str:
+    """Return for a terminal what `diff` has found."""
+    from qtrace.render.summary_text import difference_text
+
+    lives = [f"{Path(path).name}: {_life_words(load(path))}" for path in (first, second)]
+    return difference_text(lives, found.least_ns, found.waits, found.shifts, width)
+
+
+def diff_object(first: str | Path, second: str | Path, found: Differences) -> dict[str, object]:
+    """Return what `diff` has found as a plain object (``qtrace.diff/1``)."""
+    from dataclasses import asdict
+
+    return {"schema": "qtrace.diff/1", "first": str(first), "second": str(second), **asdict(found)}

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from qtrace.analyse.trace import Trace
 
-LEAST_NS = 1_000_000
-SHARE = 0.01
-"""Waits below this share of the shorter recording are left out."""
+LEAST_NS = 10_000_000
+SHARE = 0.02
+"""Waits below this share of the longer recording are left out, for they differ by chance."""
 FACTOR = 2.0
 """A wait that matches differs if it is so many times as long, and longer by what counts as a wait here."""
 
@@ -90,10 +90,16 @@ class Differences:
     """The largest first; threads that only one recording has are among them."""
 
 
-def differences(first: Trace, second: Trace) -> Differences:
-    """Return what differs between two recordings of a program."""
-    shorter = min(first.end_ns - first.start_ns, second.end_ns - second.start_ns)
-    least = max(LEAST_NS, int(shorter * SHARE))
+def differences(first: Trace, second: Trace, least_ns: int | None = None) -> Differences:
+    """Return what differs between two recordings of a program.
+
+    Args:
+        first: One recording.
+        second: The other.
+        least_ns: Leave out what is shorter; a small share of the longer recording if None.
+    """
+    longer = max(first.end_ns - first.start_ns, second.end_ns - second.start_ns)
+    least = max(LEAST_NS, int(longer * SHARE)) if least_ns is None else least_ns
     keys, others = _places(first), _places(second)
     waits, waits2 = _waits(first, keys, least), _waits(second, others, least)
     names = {keys[tid]: name for tid, name in thread_names(first).items() if tid in keys}
