@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -335,6 +336,18 @@ class Trace:
         from qtrace.analyse.queues import queues_table
 
         return queues_table(self)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how much was recorded, and the verdict."""
+        verdict = self.verdict
+        seconds = (self.end_ns - self.start_ns) / 1e9
+        counts = (
+            f"{len(self.calls):,} calls, {self.processes['pid'].nunique():,} processes, {len(self.threads):,} threads"
+        )
+        tables = "processes, threads, syscalls, waits, wakes, objects, messages, fill"
+        shown = verdict._repr_html_() if verdict is not None else ""
+        head = f"<p><b>{escape(self.name)}</b>: {counts}, {len(self.waits):,} waits in {seconds:,.3f} s</p>"
+        return f"{head}{shown}<p>Tables: <code>{tables}</code></p>"
 
 
 KIND_CODES: Mapping[str, int] = {str(kind): place for place, kind in enumerate(WaitKind)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 
 from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.kinds import Certainty, PatternId, Role, VerdictKind, WaitKind
@@ -105,3 +106,29 @@ class Verdict:
     """The moment, CLOCK_MONOTONIC."""
     start_ns: int | None = None
     """The recording's beginning, to print times as seconds since; None for a live look."""
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the headline, the chain as a list, the advice."""
+        sure = "" if self.certainty is Certainty.PROVEN else f", {self.certainty}"
+        known = f", {self.pattern}" if self.pattern is not None else ""
+        parts = [f"<p><b>{escape(f'{self.kind}{sure}{known}')}</b>: {escape(self.headline)}</p>"]
+        links = [
+            f"<li>{escape(link.process)}, {escape(link.thread)}: {escape(link.kind)}"
+            + (f" on {escape(link.target.label)}" if link.target is not None else "")
+            + f"<br><code>{escape(link.call_text)}</code>{_place(link)}</li>"
+            for link in self.chain
+        ]
+        if links:
+            parts.append(f"<ol>{''.join(links)}</ol>")
+        if self.cycle:
+            parts.append("<p>The last waits for one of these: a circle.</p>")
+        if self.advice:
+            parts.append(f"<p><b>advice</b>: {escape(self.advice)}</p>")
+        return "".join(parts)
+
+
+def _place(link: Wait) -> str:
+    if not link.python:
+        return ""
+    frame = link.python[0]
+    return f"<br><code>{escape(f'{frame.file}:{frame.line} {frame.source}')}</code>"
