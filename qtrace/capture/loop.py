@@ -376,10 +376,17 @@ class Loop:
             if number == signal.SIGINT and found.code == _KERNEL_SENT and self.interrupt_seen is not None:
                 self.interrupt_seen()
         self.lifecycle(now, pid, tid, "signal", number, facts)
-        if number == signal.SIGINT and self.hold_interrupts.is_set():
+        if number == signal.SIGINT and self.hold_interrupts.is_set() and self._from_our_terminal(pid, found):
             self.held[tid] = number
             return
         self._run_on(tid, self.how(tid), number)
+
+    def _from_our_terminal(self, pid: int, found: ptrace_calls.SignalInfo | None) -> bool:
+        """Whether a SIGINT is a Ctrl-C that the tracer gets too: not one of a process, or of another terminal."""
+        try:
+            return found is not None and found.code == _KERNEL_SENT and os.getpgid(pid) == os.getpgrp()
+        except ProcessLookupError:
+            return False
 
     def release_held(self) -> None:
         """Let the signals that were held back reach the program. From the loop's thread only."""

@@ -336,6 +336,8 @@ def _handlers(loop: Loop, watch: Watch) -> Iterator[None]:
         signal.SIGHUP: watch.on_interrupt,
     }
     before = {number: signal.getsignal(number) for number in wanted}
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        loop.hold_interrupts.clear()  # under nohup, or in a script's background: a Ctrl-C is not for us
     for number, handler in wanted.items():
         if before[number] is not signal.SIG_IGN or number == WAKE_SIGNAL:
             signal.signal(number, handler)

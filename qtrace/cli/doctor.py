@@ -13,7 +13,7 @@ from qtrace import pipeline
 from qtrace.cli.terminal import colour_of
 
 if TYPE_CHECKING:
-    from qtrace.capture.doctor import Finding
+    from qtrace.pipeline import Finding
 
 SCHEMA = "qtrace.doctor/1"
 _NAME_COLUMNS = 27

@@ -162,3 +162,13 @@ def test_control_c_ends_a_program_as_a_shell_would_see_it(tmp_path: Path) -> Non
     assert status == -signal.SIGINT
     assert "KeyboardInterrupt" in text
     assert end_of(recording)[0] == "interrupt"
+
+
+def test_control_c_on_a_terminal_of_the_programs_own_is_its_affair(tmp_path: Path) -> None:
+    """A program that runs another on a terminal of its own, and types Ctrl-C there: qtrace is not asked."""
+    recording = tmp_path / "run.qtrace"
+    with running(words(recording, "own_terminal.py"), stdout=subprocess.PIPE) as process:
+        output, _ = process.communicate(timeout=30)
+    assert (output, process.returncode) == (f"ended by {signal.SIGINT.value}\n", 0)
+    with TraceReader(recording) as reader:
+        assert reader.meta["end_reason"] == "exit"

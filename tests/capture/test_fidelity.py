@@ -27,7 +27,7 @@ TIMED = dict.fromkeys(("tgkill", "threads-stop"), frozenset({"clock_nanosleep"})
 
 CUT_SHORT = frozenset({
     "stop-and-continue", "stop-from-outside", "exec-by-thread", "exec-with-threads", "exec-by-thread-with-others",
-    "killed-in-exec",
+    "killed-in-exec", "own-interrupts",
 })  # fmt: skip
 """Behaviours that kill a thread, or end it by an exec, at a moment that timing decides."""
 

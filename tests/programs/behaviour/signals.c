@@ -263,6 +263,17 @@ static int continue_is_caught(void)
     reap("child", p);
     return 0;
 }
+static int interrupts_of_its_own(void)
+{
+    pid_t p = fork();
+    if (!p) { raise(SIGINT); _exit(1); }
+    reap("raised", p);
+    p = fork();
+    if (!p) for (;;) pause();
+    kill(p, SIGINT);
+    reap("sent", p);
+    return 0;
+}
 static int sleep_across_a_stop(void)
 {
     int s; struct timespec a, b;
@@ -350,7 +361,8 @@ int main(int argc, char **argv)
         {"breakpoint", breakpoint}, {"dies-of-trap", dies_of_trap}, {"pending", pending}, {"ignored", ignored},
         {"tgkill", to_a_thread}, {"stop-and-continue", stop_and_continue}, {"stop-from-outside", stop_from_outside},
         {"killed-while-stopped", killed_while_stopped}, {"sigtstp", terminal_stop}, {"sigcont-caught", continue_is_caught},
-        {"sleep-across-a-stop", sleep_across_a_stop}, {"threads-stop", threads_stop}, {"sigaltstack", alternate_stack},
+        {"sleep-across-a-stop", sleep_across_a_stop},
+        {"own-interrupts", interrupts_of_its_own}, {"threads-stop", threads_stop}, {"sigaltstack", alternate_stack},
         {"sigpipe", broken_pipe}, {"sigpipe-ignored", broken_pipe_ignored}, {"signal-storm", signal_storm},
         {NULL, NULL}};
     return run_named(table, argc, argv);
