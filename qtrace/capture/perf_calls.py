@@ -195,8 +195,7 @@ class Pairing:
         # By thread, then by time: two stable sorts, of numbers that are nearly in order and of
         # small ones, are several times quicker than one by both.
         order = np.argsort(time, kind="stable")
-        tids, rank = np.unique(tid, return_inverse=True)
-        rank = rank.astype(np.uint16) if len(tids) < 1 << 16 else rank
+        rank = _small(tid)
         order = order[np.argsort(rank[order], kind="stable")]
         kind, place, tid, number = kind[order], place[order], tid[order], number[order]
         same = np.append(tid[1:] == tid[:-1], False)  # as the next row
@@ -244,6 +243,15 @@ class Pairing:
                 threads.end(ends[at])
         for tid in [tid for tid in threads.pid_of if tid not in threads.open_calls and tid not in threads.interrupted]:
             del threads.pid_of[tid]
+
+
+def _small(tid: Array) -> Array:
+    """Return numbers in the same order, of 16 bits where that is possible: these sort in one sweep."""
+    lowest = int(tid.min())
+    if int(tid.max()) - lowest < 1 << 16:
+        return (tid - lowest).astype(np.uint16)
+    tids, rank = np.unique(tid, return_inverse=True)
+    return rank.astype(np.uint16) if len(tids) < 1 << 16 else rank
 
 
 def _up_to(records: Array, horizon_ns: int) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ a write. Such calls have a head as those of the ptrace engine have; short ones h
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -37,6 +38,7 @@ _LONG_NS = 20_000_000
 """A call in progress for so long is worth a look at its memory."""
 _CALL = np.dtype(CALL_FIELDS)
 _HAS_HEAD = int(CallFlag.HAS_HEAD)
+_NICE = -15
 _FOREVER = 1 << 62
 _Entry = TypeVar("_Entry")
 
@@ -121,6 +123,10 @@ class Collector(threading.Thread):
 
     def run(self) -> None:
         """Collect whenever a ring has filled up to its mark, or a moment has passed."""
+        # A program that has more threads ready than there are CPUs would keep the reader waiting
+        # until the rings are full. It needs little, but soon.
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         for ring in self._rings:
