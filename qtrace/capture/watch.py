@@ -16,6 +16,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from qtrace.capture import ptrace_calls, pystacks
+from qtrace.capture.privacy import for_storing
 from qtrace.capture.snapshot import architecture, take_snapshot_of
 from qtrace.model.kinds import STUCK, Certainty
 from qtrace.model.snapshot import Frame, Snapshot
@@ -35,6 +36,7 @@ _TICK_SECONDS = 0.05
 _STACK_SHARE = 0.05
 """py-spy may use this share of the time that has passed, and a second on top: a program whose
 threads wake up ten times a second must not be paid for with a CPU."""
+_MOST_TRIES = 5
 _STACK_BURST_NS = 1_000_000_000
 _BUSY_STOPS_PER_SECOND = 2_000
 _SLOWEST_LOOK_NS = 30_000_000_000
@@ -74,6 +76,8 @@ class Watch(threading.Thread):
         self._start_ns = time.monotonic_ns()
         self._names = by_number(architecture())
         self._stack_taken: dict[int, int] = {}
+        self._attempts: dict[int, tuple[int, int]] = {}
+        """Entry of the wait whose stack is wanted, and how often it was tried, by tid."""
         self._stack_ids = 0
         self._stack_spent_ns = 0
         self._skipped_stacks = 0
@@ -102,24 +106,43 @@ class Watch(threading.Thread):
     def run(self) -> None:
         """Look every 50 ms until the program is gone."""
         while not self._over.wait(_TICK_SECONDS) and not self._let_go:
-            now = time.monotonic_ns()
-            self._placement.tick(
-                self._loop.stops, [(pid, tid) for tid, pid in self._loop.tracees.pid_of.copy().items()]
-            )
-            if self._kill_at_ns is not None:
-                self._go_on_ending(now)
-                continue
-            if self._interrupts or (self._attached and self._is_over(now)):
-                self._interrupted()
-                continue
-            self._stacks_of_long_waits(now)
-            limit = self._options.timeout_ns
-            if limit is not None and now - self._start_ns >= limit:
-                self._end_now("timeout", signal.SIGTERM)
-            elif now >= self._next_look_ns:
-                self._look(now)
+            try:
+                self._turn(time.monotonic_ns())
+            except Exception as error:  # noqa: BLE001 - a defect here must not keep a program from being ended
+                self._note_once(f"the watch had an error ({error!r}); please report it")
         if self._skipped_stacks:
             self._writer.set_meta(stacks_skipped=self._skipped_stacks)
+
+    def _turn(self, now: int) -> None:
+        threads = [(pid, tid) for tid, pid in self._loop.tracees.pid_of.copy().items()]
+        self._placement.tick(self._loop.stops, threads)
+        if self._kill_at_ns is not None:
+            self._go_on_ending(now)
+            return
+        if self._interrupts or (self._attached and self._is_over(now)):
+            self._interrupted()
+            return
+        limit = self._options.timeout_ns
+        if limit is not None and now - self._start_ns >= limit:
+            self._end("timeout", *self._looked(), signal.SIGTERM)
+            return
+        self._stacks_of_long_waits(now)
+        if now >= self._next_look_ns:
+            self._look(now)
+
+    def _note_once(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _looked(self) -> tuple[Snapshot | None, Verdict | None]:
+        """Look at the tree and judge it; None for what could not be had, with a note."""
+        snapshot = None
+        try:
+            snapshot = self._snapshot()
+            return snapshot, self._judge(snapshot)
+        except Exception as error:  # noqa: BLE001 - without a verdict the program is still ended, and recorded
+            self._note_once(f"no verdict could be found ({error!r}); please report it")
+            return snapshot, None
 
     def _is_over(self, now: int) -> bool:
         limit = self._options.duration_ns
@@ -129,19 +152,23 @@ class Watch(threading.Thread):
 
     def _stacks_of_long_waits(self, now: int) -> None:
         fresh: dict[int, dict[int, int]] = {}
-        calls = self._loop.calls_in_progress()
+        calls = self._loop.calls_lately()
         for tid, (start, call, _, _) in calls.items():
             if now - start < LONG_WAIT_NS or self._stack_taken.get(tid) == start:
                 continue
             pid = self._loop.tracees.pid_of.get(tid)
             if pid is None:
                 continue
-            self._stack_taken[tid] = start
-            self._keep_memory(tid, start, call)
+            if self._attempts.get(tid, (0, 0))[0] != start:
+                self._attempts[tid] = (start, 0)
+                self._keep_memory(tid, start, call)
             if self._is_python(pid):
                 fresh.setdefault(pid, {})[tid] = start
-        for gone in [tid for tid in self._stack_taken if tid not in self._loop.tracees.pid_of]:
-            del self._stack_taken[gone]
+            else:
+                self._stack_taken[tid] = start
+        for known in (self._stack_taken, self._attempts):
+            for gone in [tid for tid in known if tid not in self._loop.tracees.pid_of]:
+                del known[gone]
         for pid, waits in fresh.items():
             self._take_stacks(pid, waits)
 
@@ -165,7 +192,8 @@ class Watch(threading.Thread):
         now = time.monotonic_ns()
         allowed = _STACK_BURST_NS + int((now - self._start_ns) * _STACK_SHARE)
         if self._stack_spent_ns > allowed:
-            self._skipped_stacks += len(waits)
+            self._skipped_stacks += sum(1 for tid in waits if not self._attempts[tid][1])
+            self._tried(waits)
             return
         dump = pystacks.dump(pid, list(waits))
         self._stack_spent_ns += time.monotonic_ns() - now
@@ -175,6 +203,16 @@ class Watch(threading.Thread):
             still = now_in.get(tid)
             if python is not None and still is not None and still[0] == start:
                 self._store_stack(pid, tid, start, "long-wait", python.name, python.frames)
+                self._stack_taken[tid] = start
+        self._tried(waits)
+
+    def _tried(self, waits: dict[int, int]) -> None:
+        # py-spy can fail on a process that is moving; a wait that goes on is tried again.
+        for tid, start in waits.items():
+            tries = self._attempts[tid][1] + 1
+            self._attempts[tid] = (start, tries)
+            if tries >= _MOST_TRIES:
+                self._stack_taken[tid] = start
 
     def _store_stack(
         self, pid: int, tid: int, start: int | None, reason: str, name: str, frames: tuple[Frame, ...]
@@ -192,9 +230,8 @@ class Watch(threading.Thread):
         self._next_look_ns = now + self._look_every_ns
         if stops > _BUSY_STOPS_PER_SECOND * self._look_every_ns / 1e9 or not self._may_hang(now):
             return
-        snapshot = self._snapshot()
-        verdict = self._judge(snapshot)
-        if verdict.kind not in STUCK:
+        snapshot, verdict = self._looked()
+        if snapshot is None or verdict is None or verdict.kind not in STUCK:
             # An idle server is looked at ever less often.
             self._look_every_ns = min(self._look_every_ns * 3 // 2, _SLOWEST_LOOK_NS)
             return
@@ -248,44 +285,46 @@ class Watch(threading.Thread):
         self.ended_because = "detach"
         self._writer.set_meta(end_begins_ns=now, end_reason="detach")
         # The look is taken while the program runs free again: it costs it nothing.
-        snapshot = self._snapshot()
-        self.verdict = self._judge(snapshot)
-        self._store_snapshot(snapshot, "detach")
+        snapshot, self.verdict = self._looked()
+        if snapshot is not None:
+            self._store_snapshot(snapshot, "detach")
         self._let_go = True
 
     def _interrupted(self) -> None:
         if self._attached:
             self._detach()
             return
+        # A terminal's Ctrl-C goes to all at once; the loop needs a moment to hold the program's back.
+        if self._over.wait(_TICK_SECONDS):
+            return
         number = self._interrupts[0]
         self._interrupts.clear()
-        snapshot = self._snapshot()
+        snapshot, verdict = self._looked()
         held = bool(self._loop.held)
         self._loop.hold_interrupts.clear()
         self._loop.call_soon(self._loop.release_held)
         # A terminal sends Ctrl-C to everybody; a plain kill only to the tracer.
         polite = 0 if held else number
-        self._end("interrupt", snapshot, self._judge(snapshot), polite)
+        self._end("interrupt", snapshot, verdict, polite)
 
-    def _end_now(self, why: str, polite: int) -> None:
-        snapshot = self._snapshot()
-        self._end(why, snapshot, self._judge(snapshot), polite)
-
-    def _end(self, why: str, snapshot: Snapshot, verdict: Verdict, polite: int) -> None:
+    def _end(self, why: str, snapshot: Snapshot | None, verdict: Verdict | None, polite: int) -> None:
         now = time.monotonic_ns()
         self.ended_because, self.verdict = why, verdict
-        self._store_snapshot(snapshot, why)
+        self._kill_at_ns = now + _GRACE_NS
+        begins = snapshot.time_ns if snapshot is not None else now
+        if snapshot is not None:
+            self._store_snapshot(snapshot, why)
         self._writer.add_row("lifecycle", (now, self._root, self._root, "end-begins", None, json.dumps({"why": why})))
-        self._writer.set_meta(end_begins_ns=snapshot.time_ns, end_reason=why)
+        self._writer.set_meta(end_begins_ns=begins, end_reason=why)
         self._writer.flush()
         self._loop.hold_interrupts.clear()
         self._loop.call_soon(self._loop.release_held)
-        self._on_verdict(verdict, True)
+        if verdict is not None:
+            self._on_verdict(verdict, True)
         if polite == signal.SIGINT:
             _send([self._root], polite)
         elif polite:
             _send(list(self._loop.tracees.processes), polite)
-        self._kill_at_ns = now + _GRACE_NS
 
     def _go_on_ending(self, now: int) -> None:
         assert self._kill_at_ns is not None
@@ -295,7 +334,9 @@ class Watch(threading.Thread):
             _send(list(self._loop.tracees.processes), signal.SIGKILL)
 
     def _store_snapshot(self, snapshot: Snapshot, reason: str) -> None:
-        self._writer.add_row("snapshots", (snapshot.time_ns, reason, dump_snapshot(snapshot)))
+        self._writer.add_row(
+            "snapshots", (snapshot.time_ns, reason, dump_snapshot(for_storing(snapshot, self._options.redact)))
+        )
         calls = self._loop.calls_in_progress()
         for thread in snapshot.threads.values():
             if thread.stack:

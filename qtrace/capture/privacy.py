@@ -1,0 +1,34 @@
+"""What of a snapshot is stored: never the data that the program works on.
+
+py-spy shows the values of local variables, and these can be anything: a password, a message. The
+analysis needs addresses (which lock, which thread) and numbers (how long a message is), so text is
+left out of every recording. `--redact` also leaves out command lines, folders and source lines.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from qtrace.model.snapshot import Frame, Snapshot
+
+_HARMLESS = re.compile(r"<[\w.]+ (?:object )?at 0x[0-9a-f]+>|-?\d{1,20}|None|True|False")
+
+
+def for_storing(snapshot: Snapshot, redact: bool = False) -> Snapshot:
+    """Return a snapshot without the values of text; with `redact`, without words of the program."""
+    threads = {
+        tid: replace(thread, stack=tuple(_frame(frame, redact) for frame in thread.stack))
+        for tid, thread in snapshot.threads.items()
+    }
+    processes = snapshot.processes
+    if redact:
+        processes = {pid: replace(process, argv=(), exe="") for pid, process in processes.items()}
+    return replace(snapshot, threads=threads, processes=processes)
+
+
+def _frame(frame: Frame, redact: bool) -> Frame:
+    variables = {name: text for name, text in frame.variables.items() if _HARMLESS.fullmatch(text)}
+    if redact:
+        return replace(frame, source="", around=(), variables=variables)
+    return replace(frame, variables=variables)
