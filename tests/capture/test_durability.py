@@ -15,7 +15,7 @@ import pytest
 from qtrace.tracefile.reader import TraceReader
 from tests.support.processes import Outcome, qtrace
 
-CALLS = 12_000
+CALLS = 40_000
 BUSY = f"""
 import os
 source, target = os.pipe()
@@ -40,8 +40,8 @@ def _mounted(folder: Path, options: str) -> Iterator[Path]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 300 KiB."""
-    yield from _mounted(tmp_path / "small", "size=300k")
+    """A disk that a second of calls fills."""
+    yield from _mounted(tmp_path / "small", "size=640k")
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_limit_on_file_sizes_ends_the_recording_not_the_program(tmp_path: Path
     """ulimit -f: the recording ends where the limit is, and its name is said."""
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (220 << 10, 220 << 10))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (540 << 10, 540 << 10))
 
     outcome = record(tmp_path / "run.qtrace", sys.executable, "-c", BUSY, preexec_fn=limit)
     assert outcome.stdout == "whole\n"

@@ -105,7 +105,7 @@ def test_a_program_that_ends_in_time_is_not_touched(tmp_path: Path) -> None:
     recording = tmp_path / "run.qtrace"
     with running(words(recording, "queue_of_two.py", options=("--timeout", "60")), stdout=subprocess.PIPE) as process:
         output, _ = process.communicate(timeout=60)
-    assert (output, process.returncode) == ("369900 0\n", 0)
+    assert (output, process.returncode) == ("34900 0\n", 0)
     with TraceReader(recording) as reader:
         assert reader.meta["end_reason"] == "exit"
 

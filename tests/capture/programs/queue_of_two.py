@@ -1,4 +1,4 @@
-"""A producer and a consumer over one multiprocessing.Queue: prints the sum, 19900 + 70000 * 5."""
+"""A producer and a consumer over one multiprocessing.Queue: prints the sum, 19900 + 3000 * 5."""
 
 import multiprocessing
 
@@ -7,7 +7,7 @@ def produce(queue):
     for number in range(200):
         queue.put(number)
     for _ in range(5):
-        queue.put(b"x" * 70000)  # more than the pipe holds
+        queue.put(b"x" * 3000)  # less than PIPE_BUF: never read in parts
     queue.put(None)
 
 
