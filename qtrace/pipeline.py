@@ -7,6 +7,7 @@ importing this module, and explaining, stay quick.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -311,6 +312,8 @@ def report_input(trace: Trace) -> ReportInput:
         trace.losses,
         trace.critical,
         trace.meta,
+        trace.bottleneck,
+        trace.damage,
     )
 
 

@@ -39,3 +39,7 @@ class ReportInput:
     """The critical path: start_ns, end_ns, tid, kind (NA where it ran), object_id."""
     meta: Mapping[str, str] = field(default_factory=dict)
     """Facts about the recording: see the `meta` table of `qtrace.tracefile.schema`."""
+    bottleneck: str = ""
+    """What most of the time was lost to, in a sentence; empty where nothing stands out."""
+    damage: str = ""
+    """What of the recording could not be read; empty if it is whole."""

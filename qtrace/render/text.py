@@ -14,7 +14,7 @@ MOST_LINES = 12
 _MOST_LINKS = 8
 _WIDTH = 100
 _NARROWEST = 40
-_LIBRARY = re.compile(r"/python3\.\d+t?/(?!site-packages/|dist-packages/)|^<frozen ")
+_LIBRARY = re.compile(r"/python3\.\d+t?/(?!site-packages/|dist-packages/)|^<frozen |/qtrace/queue/")
 _COLOURS = {
     VerdictKind.DEADLOCK: "1;31",
     VerdictKind.ORPHANED: "1;31",

@@ -63,6 +63,10 @@ def _packed_plotly() -> str:
     return packed(get_plotlyjs().encode())
 
 
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}." if words else ""
+
+
 def page(report: ReportInput) -> str:
     """Return the report of a recording as one HTML document that needs nothing else."""
     report = before_the_end(report)
@@ -85,7 +89,7 @@ def page(report: ReportInput) -> str:
 
 
 def _verdict(report: ReportInput, view: View) -> str:
-    head = headline_html(report.verdict, lambda: view.finished)
+    head = headline_html(report.verdict, lambda: _sentence(report.bottleneck) or view.finished)
     chain = chain_html(report.verdict)
     advice = advice_html(report.verdict)
     return f'{head}{chain}<div class="advice-box">{advice}</div>' if advice else head + chain

@@ -51,7 +51,7 @@ def _own_frame(frames: tuple[Frame, ...]) -> Frame | None:
 
 
 def _is_library(file: str) -> bool:
-    return "/lib/python" in file or "site-packages" in file or file.startswith("<")
+    return "/lib/python" in file or "site-packages" in file or "/qtrace/queue/" in file or file.startswith("<")
 
 
 def _frame_html(frame: Frame, css: str = "frame") -> str:
