@@ -436,6 +436,10 @@ class Loop:
         """Return the call that each thread is in. For any thread."""
         return self.open_calls.copy()
 
+    def calls_lately(self) -> dict[int, OpenCall]:
+        """Return the calls in progress now or a moment ago, whichever costs less. For any thread."""
+        return self.open_calls.copy()
+
     def calls_interrupted(self) -> dict[int, OpenCall]:
         """Return calls that a signal or a stop has interrupted and that may go on. For any thread."""
         return self.interrupted.copy()

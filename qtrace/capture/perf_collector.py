@@ -1,7 +1,9 @@
 """Empties the ring buffers, makes calls of them, and merges these with the calls that stopped.
 
-A thread of its own waits until a ring is a quarter full, or a moment has passed. Whoever needs to know
-what is going on right now (the hang watch, the committing thread) has it done at once: `collect`.
+A thread of its own waits until a ring is a quarter full, or a moment has passed, and takes what is
+there. While the program keeps the rings busy, making calls of it is put off (the CPU is the program's),
+but not for long, and not for much memory. Whoever needs to know what is going on right now (the hang
+watch) has it done at once: `collect`.
 
 What perf cannot give is memory. Of calls in progress for a while it is read from the waiting process,
 which cannot change it: what a poll on one descriptor watches, how long a sleep is, the first bytes of
@@ -16,7 +18,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,12 +30,20 @@ from qtrace.model.syscalls import Architecture, by_number, number_of
 from qtrace.model.wants import FUTEX_COMMAND, FUTEX_WAITS
 
 if TYPE_CHECKING:
-    from qtrace.capture.perf_events import Ring, Rings
+    from qtrace.capture.perf_events import Rings
     from qtrace.capture.perf_hooks import PerfHooks
     from qtrace.capture.tracees import RowSink
 
 _IDLE_MS = 50
 """How old a record may get in a ring that does not fill up."""
+_BUSY_BYTES = 1 << 20
+"""So much taken at once, or since the last collecting, means that the program is busy."""
+_MOST_BYTES = 24 << 20
+_MOST_WAITING_BYTES = 96 << 20
+"""If so much waits, calls are made of it more slowly than they come: then the rings may overflow."""
+_LATEST_NS = 400_000_000
+"""Collecting is put off until so much has been taken, or so much time has passed: with the committing
+thread's half second, less than one second of calls is only in memory."""
 _LONG_NS = 20_000_000
 """A call in progress for so long is worth a look at its memory."""
 _CALL = np.dtype(CALL_FIELDS)
@@ -78,7 +88,14 @@ class Collector(threading.Thread):
         self._ends: list[End] = []
         self._held: Array = np.empty(0, _CALL)
         self._lock = threading.Lock()
+        self._take_lock = threading.Lock()
+        """Held for moments only: the rings are emptied while calls are made of what was taken before."""
+        self._due = threading.Event()
         self._over = self._closed = False
+        self._enters: list[bytes] = []
+        self._exits: list[bytes] = []
+        self._taken_bytes = 0
+        self._taken_ns = 0
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._collected_ns = time.monotonic_ns()
         self._examined: dict[int, int] = {}
@@ -123,10 +140,9 @@ class Collector(threading.Thread):
 
     def run(self) -> None:
         """Collect whenever a ring has filled up to its mark, or a moment has passed."""
-        # A program that has more threads ready than there are CPUs would keep the reader waiting
-        # until the rings are full. It needs little, but soon.
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        _hurry()
+        collecting = threading.Thread(target=self._run_collecting, name="qtrace-perf-calls", daemon=True)
+        collecting.start()
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         for ring in self._rings:
@@ -136,6 +152,20 @@ class Collector(threading.Thread):
             for fd, events in ready:
                 if events & (select.POLLHUP | select.POLLERR) and fd != self._wake:
                     poll.unregister(fd)  # nobody is left whom this event could count
+            with self._take_lock:
+                if self._taken_bytes < _MOST_WAITING_BYTES:
+                    self._take()
+            busy = _BUSY_BYTES <= self._taken_bytes < _MOST_BYTES
+            if not busy or self._taken_ns - self._collected_ns >= _LATEST_NS:
+                self._due.set()
+        self._due.set()
+        collecting.join()
+
+    def _run_collecting(self) -> None:
+        _hurry()
+        while not self._over:
+            self._due.wait()
+            self._due.clear()
             self.collect()
 
     def collect(self, horizon_ns: int | None = None) -> None:
@@ -143,32 +173,42 @@ class Collector(threading.Thread):
         with self._lock:
             if self._closed:
                 return
-            now = time.monotonic_ns()
-            enters, exits = self._taken(now)
-            stopped, ends = _all_of(self._stopped), _all_of(self._ends)
-            horizon = now if horizon_ns is None else horizon_ns
-            calls, entered = self._pairing.calls(enters, exits, ends, horizon)
-            self.entered += len(entered)
-            self._hooks.look_up(entered, now)
-            self._pass_on(calls, b"".join(stopped), horizon)
-            self._look_into_open_calls(now)
-            self._collected_ns = now
+            with self._take_lock:
+                self._take()
+                now, self._taken_bytes = self._taken_ns, 0
+                taken = _all_of(self._enters), _all_of(self._exits)
+            self._collect(*taken, now, now if horizon_ns is None else horizon_ns)
 
-    def _taken(self, now: int) -> tuple[list[Array], list[Array]]:
-        enters: list[Array] = []
-        exits: list[Array] = []
-        for rings, kind, found, word in (
-            (self._rings.enters, ENTER, enters, "entries"),
-            (self._rings.exits, EXIT, exits, "exits"),
-        ):
+    def _take(self) -> None:
+        now = time.monotonic_ns()
+        for rings, found in ((self._rings.enters, self._enters), (self._rings.exits, self._exits)):
             for ring in rings:
                 raw = ring.take()
                 if raw:
-                    records, lost = records_of(raw, kind)
-                    found += records
-                    if lost:
-                        self._note_lost(ring, word, lost, now)
-        return enters, exits
+                    found.append(raw)
+                    self._taken_bytes += len(raw)
+        # Every ring was read after this time.
+        self._taken_ns = now
+
+    def _collect(self, entries: list[bytes], exits: list[bytes], now: int, horizon: int) -> None:
+        stopped, ends = _all_of(self._stopped), _all_of(self._ends)
+        calls, entered = self._pairing.calls(
+            self._records(entries, ENTER, now), self._records(exits, EXIT, now), ends, horizon
+        )
+        self.entered += len(entered)
+        self._hooks.look_up(entered, now)
+        self._pass_on(calls, b"".join(stopped), horizon)
+        self._look_into_open_calls(now)
+        self._collected_ns = now
+
+    def _records(self, taken: list[bytes], kind: np.dtype[Any], now: int) -> list[Array]:
+        found: list[Array] = []
+        for raw in taken:
+            records, lost = records_of(raw, kind)
+            found += records
+            if lost:
+                self._note_lost("entries" if kind is ENTER else "exits", lost, now)
+        return found
 
     def _pass_on(self, calls: Array, stopped: bytes, horizon: int) -> None:
         if not (len(calls) or stopped or len(self._held)):
@@ -184,10 +224,9 @@ class Collector(threading.Thread):
 
     # --- what is missing -------------------------------------------------------------------------
 
-    def _note_lost(self, ring: Ring, word: str, count: int, now: int) -> None:
+    def _note_lost(self, word: str, count: int, now: int) -> None:
         self.lost += count
-        row = (self._collected_ns, now, count, f"CPU {ring.cpu}, {word}", "the ring buffer was full")
-        self._sink("losses", row)
+        self._sink("losses", (self._collected_ns, now, count, word, "the ring buffer was full"))
 
     def _note_unpaired(self) -> None:
         totals = [ring.lost() for ring in self._rings]
@@ -243,6 +282,13 @@ class Collector(threading.Thread):
         line = procfs.syscall_line(tid, tid)
         found = procfs.parse_numbers(line) if line is not None else None
         return found is not None and [found[0], *found[1]][:4] == call[:4]
+
+
+def _hurry() -> None:
+    # A program that has more threads ready than there are CPUs would keep its reader waiting until the
+    # rings are full. It needs little, but soon. (Both threads: they share the interpreter's lock.)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _all_of(entries: list[_Entry]) -> list[_Entry]:

@@ -22,6 +22,10 @@ class PerfLoop(Loop):
         """Return the call that each thread is in. For any thread."""
         return self.collector.open_calls() | super().calls_in_progress()
 
+    def calls_lately(self) -> dict[int, OpenCall]:
+        """Return the calls in progress when the rings were looked into last. For any thread."""
+        return self.collector.as_collected()[1] | super().calls_in_progress()
+
     def calls_interrupted(self) -> dict[int, OpenCall]:
         """Return calls that a signal or a stop has interrupted and that may go on. For any thread."""
         return self.collector.interrupted() | super().calls_interrupted()
