@@ -384,8 +384,11 @@ def import_strace(log: Path, output: Path | None = None, *, overwrite: bool = Fa
     try:
         writer.set_meta(qtrace=version("qtrace"), imported_from=str(log))
         done = import_log(parsed, writer.add_row, writer.add_calls, writer.set_meta, script_name)
-    finally:
+    except BaseException:
         writer.close()
+        path.unlink(missing_ok=True)  # half a log would be taken for the whole
+        raise
+    writer.close()
     if writer.failure:
         raise RecordingError(f"the recording {path} could not be written: {writer.failure}")
     return path, done

@@ -18,6 +18,8 @@ STEP_NS = 1_000
 """What one line takes in a log without times."""
 _DAY_NS = 86_400 * NS
 _MOST_PID = 1 << 22
+_LATEST_SECONDS = 4_000_000_000
+"""Later times, and longer durations, are no times: their nanoseconds would not fit a recording."""
 _EPOCH_FROM = 100_000_000
 """Seconds from which on a number with a fraction is a time of day since 1970, not a difference."""
 
@@ -85,6 +87,14 @@ class Log:
     last_ns: int = 0
     skipped: int = 0
     """Lines that are nothing that strace prints."""
+
+
+def made_by(call: LoggedCall) -> int:
+    """Return the thread that a call has made; 0 if it has made none."""
+    if call.name not in ("clone", "clone3", "fork", "vfork") or not (call.result or "").isdigit():
+        return 0
+    child = int(call.result or 0)
+    return child if child <= _MOST_PID else 0
 
 
 def log_files(path: Path) -> list[Path]:
@@ -159,8 +169,8 @@ class _File:
         if self.tid:
             return
         root = self.root or min(self.named - self.made, default=0)
-        own = (int(call.result or 0) for call in self.log.calls if call.name in ("getpid", "gettid") and not call.tid)
-        root = root or next(own, 1)
+        said = (call.result or "" for call in self.log.calls if call.name in ("getpid", "gettid") and not call.tid)
+        root = root or next((int(word) for word in said if word.isdigit() and 0 < int(word) <= _MOST_PID), 1)
         for call in self.log.calls[first_call:]:
             call.tid = call.tid or root
         for place in range(first_event, len(self.log.events)):
@@ -183,7 +193,8 @@ class _File:
             return None, text
         number = int(found[1] or found[2])
         if number > _MOST_PID:
-            return None, text[: found.start(2)] + found[2] + ".000 " + text[found.end() :]  # -ttt in seconds
+            whole = f"{number}.000 " if found[2] and number < _LATEST_SECONDS else ""  # -ttt in seconds
+            return None, whole + text[found.end() :]
         if self.tid or (found[2] and not self._plausible(text[found.end() :])):
             return None, text
         self.alive.add(number)
@@ -207,11 +218,11 @@ class _File:
             return text.lstrip()
         hours, minutes, seconds, fraction, whole, part = found.groups()
         if whole is not None:
-            value = int(whole) * NS + int(part.ljust(9, "0"))
+            value = min(int(whole), _LATEST_SECONDS) * NS + int(part.ljust(9, "0"))
             self.log.stamps = self.log.stamps or ("epoch" if int(whole) >= _EPOCH_FROM else "relative")
             self.log.fine = self.log.fine or bool(int(part))
             if self.log.stamps == "relative":
-                value = self.now + value
+                value = min(self.now + value, _LATEST_SECONDS * NS)
         else:
             self.log.stamps = "clock"
             value = (int(hours) * 3600 + int(minutes) * 60 + int(seconds)) * NS + int((fraction or "0").ljust(9, "0"))
@@ -309,14 +320,14 @@ class _File:
         call.result, call.words = found[1], found[2].strip()
         if found[3] is not None:
             call.timed = self.log.durations = True
-            call.end_ns = call.start_ns + round(float(found[3]) * NS)
+            call.end_ns = call.start_ns + round(min(float(found[3]), _LATEST_SECONDS // 10) * NS)
         elif call.entry_arguments:
             call.end_ns = self.now
         else:
             call.end_ns = call.start_ns
             self.quick[call.tid] = call
-        if call.name in ("clone", "clone3", "fork", "vfork") and call.result.isdigit() and int(call.result):
-            child = int(call.result)
+        child = made_by(call)
+        if child:
             self.made.add(child)
             self.alive |= {child, call.tid}
             self.born.setdefault(child, call.end_ns)
@@ -331,12 +342,12 @@ class _File:
     def _event(self, tid: int, text: str) -> None:
         self._end_quick(tid)
         inside = text.strip("+- ")
-        words = inside.split()
+        words = [*inside.split(), *[""] * 6]
         if inside.startswith("exited with"):
             self._gone(tid, "exited", words[2])
         elif inside.startswith("killed by"):
-            self._gone(tid, "killed", words[2], " ".join(words[3:]))
-        elif inside.startswith("superseded by execve in pid"):
+            self._gone(tid, "killed", words[2], " ".join(words[3:]).strip())
+        elif inside.startswith("superseded by execve in pid") and words[5].isdigit():
             self._add(tid, "superseded", words[5])
             left = self.open.pop(int(words[5]), None)
             if left is not None:
@@ -344,7 +355,7 @@ class _File:
                 self.open[tid] = left
         elif inside.startswith("stopped by"):
             self._add(tid, "stopped", words[2])
-        elif words and words[0].startswith("SIG"):
+        elif words[0].startswith("SIG"):
             self._add(tid, "signal", words[0], inside.partition(" ")[2])
         else:
             self.log.skipped += 1

@@ -194,9 +194,9 @@ class _Import:
                 known = (
                     {"sender": sender[1], "pid": int(sender[2] or 0), "uid": int(sender[3] or 0)} if sender else None
                 )
-                self._event(event.time_ns, pid, event.tid, "signal", number(event.value), known)
+                self._event(event.time_ns, pid, event.tid, "signal", _small(event.value), known)
             elif event.what == "stopped":
-                self._event(event.time_ns, pid, event.tid, "stop", number(event.value), None)
+                self._event(event.time_ns, pid, event.tid, "stop", _small(event.value), None)
         ends = self._end_begins()
         if ends is not None:
             root = self.tree.root
@@ -308,7 +308,7 @@ class _Import:
             return None
         if call.result == "?":
             return _RESTARTS.get(call.words.split(" ")[0])
-        value = number(call.result)
+        value = _signed(number(call.result) or 0)
         if value == -1 and call.words.startswith("E"):
             import errno
 
@@ -408,13 +408,22 @@ class _Import:
             self.add_row("losses", (BEGIN_NS, self.end_ns + self.shift, 0, "strace log", note))
 
 
+def _signed(value: int) -> int:
+    low = value & _MASK
+    return low - ((low >> 63) << 64)
+
+
 def _is_open(call: LoggedCall) -> bool:
     # One that a signal has interrupted is made again by the kernel.
     return call.end_ns is None or (call.result == "?" and call.words.startswith("ERESTART"))
 
 
+def _small(word: str) -> int:
+    return (number(word) or 0) & 0xFF
+
+
 def _status(event: LoggedEvent) -> int:
-    value = number(event.value) or 0
+    value = _small(event.value)
     if event.what == "exited":
         return value << 8
     return value | (0x80 if "core dumped" in event.facts else 0)

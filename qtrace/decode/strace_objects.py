@@ -12,6 +12,7 @@ from qtrace.decode.strace_values import c_string, descriptors_in, name_of, numbe
 CLONE_VM, CLONE_FILES, CLONE_THREAD = 0x100, 0x400, 0x10000
 _MAP_SHARED, _MAP_FIXED, _MAP_ANONYMOUS = 1, 0x10, 0x20
 _FUTEX_PRIVATE = 128
+_MOST_FD, _MOST_ADDRESS = (1 << 31) - 1, 1 << 47
 _READS = frozenset({"read", "readv"})
 _WRITES = frozenset({"write", "writev"})
 _NEW_FD = frozenset({"open", "openat", "socket", "accept", "accept4", "dup", "dup2", "dup3", "eventfd", "eventfd2",
@@ -55,6 +56,9 @@ class ObjectsSeen:
         self._sink = sink
         self._known: dict[int, _Known] = {}
         self._fifos: set[str] = set()
+        self._same: dict[str, str] = {}
+        """Names of a file that has several, to its first: glibc makes a semaphore's file under a name of
+        its own and links it to the one that others open."""
 
     def _of(self, pid: int) -> _Known:
         known = self._known.get(pid)
@@ -108,6 +112,12 @@ class ObjectsSeen:
             self._sight_all(pid, call, call.arguments, end)
         elif call.name == "mmap":
             self._mapped(pid, call, value)
+        elif call.name in ("link", "linkat", "rename", "renameat", "renameat2"):
+            names = [
+                c_string(word).decode("utf-8", "replace") for word in split_arguments(call.arguments) if '"' in word
+            ]
+            if len(names) == 2:
+                self._same[names[1]] = self._same.get(names[0], names[0])
         elif call.name in ("mknod", "mknodat") and "S_IFIFO" in call.arguments:
             self._fifos.add(c_string(call.arguments).decode("utf-8", "replace"))
         elif call.name in _NEW_FD and not (call.name == "fcntl" and "F_DUPFD" not in call.arguments):
@@ -143,6 +153,8 @@ class ObjectsSeen:
             self._sight(pid, fd, name, time_ns, access)
 
     def _sight(self, pid: int, fd: int, name: str, time_ns: int, access: str) -> None:
+        if fd > _MOST_FD:
+            return
         object_id = self._object_id(pid, fd, name)
         known = self._of(pid)
         if known.fds.get(fd) == object_id:
@@ -186,26 +198,39 @@ class ObjectsSeen:
         if flags & _MAP_ANONYMOUS and not shared and flags & _MAP_FIXED:
             # The zeroed data of a library lies right behind its mapped data.
             path = next((one.path for one in reversed(known.maps) if one.end == start), "")
-        identity = path or f"anon.{pid}.{start:x}"
+        path = path.removesuffix(" (deleted)")
+        identity = self._same.get(path, path) or f"anon.{pid}.{start:x}"
         known.maps.append(_Mapping(start, start + size, path, shared, offset, identity))
 
     def _futex(self, pid: int, call: LoggedCall, text: str) -> None:
         words = split_arguments(text)
         address = number(words[0]) if words else None
         known = self._of(pid)
-        if address is None or address in known.words:
+        place = {"futex_wait": 3, "futex_wake": 2}.get(call.name, 1)
+        if address is None or address in known.words or not 0 <= address < _MOST_ADDRESS or place >= len(words):
             return
         known.words.add(address)
-        flags = number(words[3 if call.name == "futex_wait" else 2 if call.name == "futex_wake" else 1]) or 0
+        flags = number(words[place]) or 0
         private = bool(flags & _FUTEX_PRIVATE)
         mapping = next((one for one in reversed(known.maps) if one.start <= address < one.end), None)
         if mapping is not None and mapping.shared and not private:
             offset = address - mapping.start + mapping.offset
             object_id, path = f"shared:{mapping.identity}:{offset:#x}", mapping.path
-        elif mapping is None and not private and not known.maps:
+            self._shared(call.start_ns, mapping.identity, offset, object_id, path)
+            return
+        if mapping is None and not private and not known.maps:
             # The log has no mappings (strace -e): a word that is used across processes lies at the
             # same address in all copies of the program that made it.
             object_id, path = f"shared:copy.of.{known.family}:{address:#x}", ""
         else:
             object_id, path = f"futex:{pid}:{address:#x}", mapping.path if mapping is not None else ""
         self._sink("words", (call.start_ns, pid, address, object_id, path or "anon"))
+
+    def _shared(self, time_ns: int, identity: str, offset: int, object_id: str, path: str) -> None:
+        # Whoever has it mapped could wake a waiter, though it never made a call on it.
+        for pid, known in self._known.items():
+            for one in known.maps:
+                address = one.start + offset - one.offset
+                if one.identity == identity and one.shared and one.start <= address < min(one.end, _MOST_ADDRESS):
+                    known.words.add(address)
+                    self._sink("words", (time_ns, pid, address, object_id, path or "anon"))

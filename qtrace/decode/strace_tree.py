@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from qtrace.decode.strace_lines import Log, LoggedCall
+from qtrace.decode.strace_lines import Log, LoggedCall, made_by
 from qtrace.decode.strace_values import c_string, named_fields, number, split_arguments, string_list
 
 CLONES = frozenset({"clone", "clone3", "fork", "vfork"})
 CLONE_VM, CLONE_VFORK, CLONE_THREAD = 0x100, 0x4000, 0x10000
+_WORD = (1 << 63) - 1
 _SENDER = re.compile(r"si_code=(\w+)(?:, si_pid=(\d+))?")
 
 
@@ -59,8 +60,9 @@ def tree_of(log: Log) -> Tree:
     for event in log.events:
         tree.first_ns[event.tid] = min(event.time_ns, tree.first_ns.get(event.tid, event.time_ns))
     for call in log.calls:
-        if call.name in CLONES and (call.result or "").isdigit() and int(call.result or 0):
-            _born(tree, call, int(call.result or 0))
+        child = made_by(call)
+        if child:
+            _born(tree, call, child)
     for tid in tree.first_ns:
         tree.pid_of[tid] = _process_of(tree, tid)
     _guess(tree, log)
@@ -89,7 +91,8 @@ def _clone_facts(call: LoggedCall) -> tuple[int, int | None]:
     flags = number(fields.get("flags", "")) or 0
     if call.name == "vfork":
         flags |= CLONE_VM | CLONE_VFORK
-    return flags, number(tls)
+    pointer = number(tls)
+    return flags & _WORD, pointer if pointer is not None and 0 <= pointer < 1 << 63 else None
 
 
 def _process_of(tree: Tree, tid: int) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
@@ -154,6 +156,47 @@ def test_a_program_that_somebody_ends_is_judged_before_that(tmp_path: Path) -> N
     verdict = pipeline.explain(pipeline.import_strace(log)[0])
     assert verdict.kind is VerdictKind.DEADLOCK
     assert [wait.call_name for wait in verdict.chain] == ["wait4", "futex", "write"]
+
+
+PROGRAMS = Path(__file__).parents[1] / "programs"
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("program", "kind", "waiting", "chain"),
+    [
+        ("quiet/barrier_with_sleeper.py", VerdictKind.TIMED, 2, ["child-exit", "lock", "sleep"]),
+        ("hangs/spawned_lock_order.py", VerdictKind.DEADLOCK, 2, ["child-exit", "lock", "lock"]),
+        ("hangs/fifos_both_read.py", VerdictKind.DEADLOCK, 0, ["pipe-empty", "pipe-empty"]),
+    ],
+)
+def test_locks_and_fifos_between_processes(
+    program: str, kind: VerdictKind, waiting: int, chain: list[str], tmp_path: Path
+) -> None:
+    """Which semaphore is which, and who has it mapped without ever having waited for it, is in the mappings."""
+    log = tmp_path / "a.log"
+
+    def has_come() -> bool:
+        members = tree(process.pid)[1:]
+        if not members:
+            return False
+        seen = pipeline.explain_pid(members[0], scope="down")
+        on_locks = [wait for wait in seen.waits if wait.kind in (WaitKind.LOCK, WaitKind.SEMAPHORE, WaitKind.CONDITION)]
+        return seen.kind is kind and len(on_locks) >= waiting
+
+    with running(
+        ["strace", "-f", "-ttt", "-T", "-yy", "-o", str(log), sys.executable, str(PROGRAMS / program)]
+    ) as process:
+        try:
+            wait_until(has_come, 60, program)
+        finally:
+            members = tree(process.pid)[1:]
+            process.kill()
+            for member in members:
+                end_tree(member)
+    verdict = pipeline.explain(pipeline.import_strace(log)[0])
+    assert verdict.kind is kind
+    assert [str(wait.kind).replace("semaphore", "lock") for wait in verdict.chain][-len(chain) :] == chain
 
 
 TERMINAL = """\
@@ -344,6 +387,33 @@ def test_midnight_is_no_step_back(tmp_path: Path) -> None:
     log.write_text("23:59:59.900000 close(3) = 0\n00:00:00.100000 close(4) = 0\n")
     first, second = read_log([log]).calls
     assert second.start_ns - first.start_ns == 200_000_000
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_mangled_log_is_read_as_far_as_it_goes(seed: int, tmp_path: Path) -> None:
+    """Whatever an editor, a pager or a full disk did to it: no line makes the import fail."""
+    choose = random.Random(seed)
+    lines = "".join(choose.choices([WHOLE, TERMINAL, ATTACHED, INTERRUPTED], k=2)).splitlines()
+    for _ in range(choose.randint(1, 25)):
+        place = choose.randrange(len(lines))
+        line = lines[place]
+        cut = choose.randrange(len(line) + 1)
+        lines[place] = choose.choice(
+            [
+                line[:cut],
+                line[cut:],
+                line[:cut] + choose.choice('"([{<\\,=)]}>+- \x00\ud800é7') + line[cut:],
+                line[:cut] + choose.choice(lines)[cut:],
+                re.sub(r"\d+", lambda _: str(choose.choice([0, -1, 7, 2**31, 2**63, 10**30])), line, count=1),
+                choose.choice(lines),
+            ]
+        )
+    log = tmp_path / "a.log"
+    log.write_text("\n".join(["900 close(3) = 0", *lines]), encoding="utf-8", errors="surrogatepass")
+    path, done = pipeline.import_strace(log)
+    assert done.calls > 0
+    assert len(pipeline.load(path).syscalls) == done.calls
+    pipeline.explain(path)
 
 
 def test_a_file_without_calls_is_refused(tmp_path: Path) -> None:
