@@ -77,7 +77,8 @@ def _outcomes(before: list[str], python: Path, folder: Path, names: list[str]) -
     target.unlink(missing_ok=True)
     with running([*before, str(python), str(RESULTS), str(target), *names], cwd=folder) as process:
         process.wait(MOST_SECONDS)
-        assert in_session(process.pid) == []
+        # Some of these tests leave a sleeping process; a tracer waits for its end.
+        assert not before or in_session(process.pid) == []
     outcomes: dict[str, str] = json.loads(target.read_text())
     return outcomes
 
