@@ -62,7 +62,8 @@ under the tracer, 10 failed. Without locals there is less to copy."""
 def py_spy() -> str | None:
     """Return the py-spy program: beside this interpreter, else on PATH; None if there is none."""
     beside = Path(sys.executable).parent / "py-spy"
-    return str(beside) if beside.exists() else shutil.which("py-spy")
+    # os.access says no, where Path.exists raises, if a folder on the way may not be entered.
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which("py-spy")
 
 
 def dump_all(targets: Mapping[int, Collection[int]]) -> dict[int, Dump]:
