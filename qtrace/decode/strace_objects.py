@@ -128,16 +128,18 @@ class ObjectsSeen:
         known.fds.pop(fd, None)
         known.paths.pop(fd, None)
         name = name_of(f"{fd}{call.words}")
+        access = ""
         if call.name in ("open", "openat"):
             path = c_string(call.arguments).decode("utf-8", "replace")
             known.paths[fd] = name.partition("<")[0] or path
             name = name or path
+            access = _access_of(call)
         elif call.name in ("dup", "dup2", "dup3", "fcntl"):
             source = number(split_arguments(call.arguments)[0]) or 0
             if source in known.paths:
                 known.paths[fd] = known.paths[source]
         if name:
-            self._sight(pid, fd, name, end, "")
+            self._sight(pid, fd, name, end, access)
 
     # Descriptors --------------------------------------------------------------------------------
 
@@ -234,3 +236,10 @@ class ObjectsSeen:
                 if one.identity == identity and one.shared and one.start <= address < min(one.end, _MOST_ADDRESS):
                     known.words.add(address)
                     self._sink("words", (time_ns, pid, address, object_id, path or "anon"))
+
+
+def _access_of(call: LoggedCall) -> str:
+    words = split_arguments(call.arguments)
+    place = 1 if call.name == "open" else 2
+    flags = number(words[place]) if place < len(words) else None
+    return "" if flags is None else ("r", "w", "rw", "")[flags & 3]

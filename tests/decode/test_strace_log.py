@@ -26,7 +26,9 @@ from qtrace.decode.strace_values import (
     split_arguments,
     wait_status,
 )
+from qtrace.errors import TargetError
 from qtrace.model.kinds import STUCK, Certainty, VerdictKind, WaitKind
+from qtrace.model.verdict import Verdict
 from qtrace.tracefile.reader import TraceReader
 from tests.support.processes import end_tree, running, tree, wait_until
 
@@ -38,9 +40,9 @@ ENDS = textwrap.dedent("""\
     from multiprocessing import Pipe, Process
 
     def child(end):
-        time.sleep(0.3)
+        time.sleep(0.9)
         end.send("x" * 100)
-        time.sleep(0.2)
+        time.sleep(0.8)
 
     if __name__ == "__main__":
         reader, writer = Pipe(False)
@@ -49,7 +51,7 @@ ENDS = textwrap.dedent("""\
         writer.close()
         reader.recv()
         process.join()
-        thread = threading.Thread(target=time.sleep, args=(0.2,))
+        thread = threading.Thread(target=time.sleep, args=(0.8,))
         thread.start()
         thread.join()
     """)
@@ -68,8 +70,16 @@ def _log_of_hang(log: Path, *options: str) -> None:
 
 
 def _is_stuck(tracer: int) -> bool:
-    members = tree(tracer)[1:]
-    return len(members) == 2 and pipeline.explain_pid(members[0], scope="down", python=False).kind in STUCK
+    verdict = _look(tracer, python=False)
+    return verdict is not None and len(tree(tracer)) == 3 and verdict.kind in STUCK
+
+
+def _look(tracer: int, *, python: bool = True) -> Verdict | None:
+    # strace's first child is one that only tries out what the kernel can do.
+    try:
+        return pipeline.explain_pid(tree(tracer)[1], scope="down", python=python)
+    except (IndexError, TargetError):
+        return None
 
 
 @needs_strace
@@ -116,7 +126,7 @@ def test_a_hang_that_was_recorded_has_the_chain_of_the_log(tmp_path: Path) -> No
 
 @needs_strace
 def test_a_program_that_ends_has_the_waits_that_recording_it_gives(tmp_path: Path) -> None:
-    """Who waited for a tenth of a second or more, on what kind of object, and who ended it."""
+    """Who waited for half a second or more (no chance of a busy machine), on what, and who ended it."""
     script = tmp_path / "ends.py"
     script.write_text(ENDS)
     log = tmp_path / "ends.log"
@@ -135,7 +145,7 @@ def _long_waits(path: Path) -> list[tuple[str, str, str, int | None]]:
     order = {tid: place for place, tid in enumerate(trace.threads.sort_values("start_ns")["tid"])}
     kinds = trace.objects.set_index("object_id")["kind"]
     found = []
-    for wait in trace.waits[trace.waits["end_ns"] - trace.waits["start_ns"] > 100_000_000].itertuples():
+    for wait in trace.waits[trace.waits["end_ns"] - trace.waits["start_ns"] > 500_000_000].itertuples():
         kind = str(wait.kind).replace("thread-join", "lock")
         on = kinds.get(wait.object_id) if isinstance(wait.object_id, str) else None
         waker = None if pd.isna(wait.woken_by) else order[wait.woken_by]
@@ -177,10 +187,9 @@ def test_locks_and_fifos_between_processes(
     log = tmp_path / "a.log"
 
     def has_come() -> bool:
-        members = tree(process.pid)[1:]
-        if not members:
+        seen = _look(process.pid)
+        if seen is None:
             return False
-        seen = pipeline.explain_pid(members[0], scope="down")
         on_locks = [wait for wait in seen.waits if wait.kind in (WaitKind.LOCK, WaitKind.SEMAPHORE, WaitKind.CONDITION)]
         return seen.kind is kind and len(on_locks) >= waiting
 

@@ -119,7 +119,7 @@ def test_arrows_go_from_the_waker_to_the_end_of_the_wait(exported: tuple[pipelin
     ends = {event["id"]: event for event in _of(events, "f")}
     wakes = trace.wakes.set_index("wait_id")
     assert begins.keys() == ends.keys() == set(wakes.index)
-    assert len(begins) > 3
+    assert begins
     for wait_id, begin in begins.items():
         end = ends[wait_id]
         assert (begin["tid"], end["tid"]) == (wakes["waker_tid"][wait_id], wakes["wakee_tid"][wait_id])
