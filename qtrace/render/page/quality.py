@@ -47,6 +47,7 @@ def quality_rows(report: ReportInput, span_ns: int, folded: str) -> list[tuple[s
     if "complete" in report.meta:
         whole = report.meta["complete"] in ("1", "true")
         rows.append(("File", "closed by the recorder" if whole else "cut short: up to the last second is missing"))
+    rows.append(("Damaged", report.damage))
     rows.append(("Stacks", count(len(report.stacks), "Python stack")))
     rows += [("Not seen", f"pid {pid}: {why}") for pid, why in report.verdict.unseen]
     return [(label, value) for label, value in rows if value]

@@ -1,0 +1,82 @@
+"""All figures in one run: engines, scale, explain, queues. Writes reports/bench.md and reports/bench.json.
+
+    python -m benchmarks.bench [--quick]
+
+Each part is a module of its own that prints a Markdown table; this one runs them one after the other, on
+a machine that should have nothing else to do, and says which machine it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPORTS = Path(__file__).resolve().parent.parent / "reports"
+PARTS: tuple[tuple[str, str, list[str], list[str]], ...] = (
+    ("engines", "What recording costs, engine by engine, beside strace", [], ["--rounds", "3", "--messages", "5000"]),
+    ("costs", "What it costs a program that computes, forks, starts, or fights for the interpreter", [], ["--quick"]),
+    ("scale", "Reading, tables, verdict and report, by the number of calls", [], ["1e5", "1e6"]),
+    ("explain", "Explaining a program that hangs right now", [], []),
+    ("queue", "Throughput of qtrace.queue beside multiprocessing.Queue", ["--rounds", "5"], ["--rounds", "3"]),
+)
+"""Module, title, arguments, arguments of a quick run."""
+
+
+def run(module: str, arguments: list[str]) -> tuple[str, float]:
+    """Return what a part prints, and how many seconds it took."""
+    begun = time.monotonic()
+    command = [sys.executable, "-m", f"benchmarks.bench_{module}", *arguments]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return answer.stdout.strip(), time.monotonic() - begun
+
+
+def rows_of(markdown: str) -> list[dict[str, str]]:
+    """Return the rows of the Markdown tables in a text, by the columns' titles."""
+    found: list[dict[str, str]] = []
+    titles: list[str] = []
+    for line in markdown.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        if not cells:
+            titles = []
+        elif not titles:
+            titles = cells
+        elif not set("".join(cells)) <= set("-: "):
+            found.append(dict(zip(titles, cells, strict=False)))
+    return found
+
+
+def main() -> None:
+    """Run the parts and write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds")
+    parser.add_argument("parts", nargs="*", help="only these parts")
+    chosen = parser.parse_args()
+    machine = f"Linux {platform.release()}, {os.cpu_count()} CPUs, CPython {platform.python_version()}"
+    load = os.getloadavg()[0]
+    text = [
+        "# Benchmarks",
+        f"Made by `make bench` on {machine}; load {load:.1f} before it began. Figures of one run, taken in turns:",
+        "ratios hold even where the machine was busy for a while; absolute figures do not.",
+        "",
+    ]
+    figures: dict[str, object] = {"machine": machine, "load": load}
+    for module, title, full, quick in PARTS:
+        if chosen.parts and module not in chosen.parts:
+            continue
+        print(f"{title} ...", file=sys.stderr, flush=True)
+        table, seconds = run(module, quick if chosen.quick else full)
+        text += [f"## {title}", table, "", f"`python -m benchmarks.bench_{module}`, {seconds:.0f} s.", ""]
+        figures[module] = rows_of(table)
+    (REPORTS / "bench.md").write_text("\n".join(text))
+    (REPORTS / "bench.json").write_text(json.dumps(figures, indent=1) + "\n")
+    print(REPORTS / "bench.md")
+
+
+if __name__ == "__main__":
+    main()
