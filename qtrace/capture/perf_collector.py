@@ -41,7 +41,7 @@ _BUSY_BYTES = 1 << 20
 _MOST_BYTES = 24 << 20
 _MOST_WAITING_BYTES = 96 << 20
 """If so much waits, calls are made of it more slowly than they come: then the rings may overflow."""
-_LATEST_NS = 400_000_000
+_LATEST_NS = 150_000_000
 """Collecting is put off until so much has been taken, or so much time has passed: with the committing
 thread's half second, less than one second of calls is only in memory."""
 _LONG_NS = 20_000_000
