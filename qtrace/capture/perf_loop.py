@@ -36,6 +36,8 @@ class PerfLoop(Loop):
 
     def pending(self) -> dict[int, bytes]:
         """Return a packed record for each call in progress: for the writer's thread."""
+        # What is committed now is as new as it can be: a killed tracer loses no more than it must.
+        self.collector.collect()
         return self._packed(*self.collector.as_collected()) | super().pending()
 
     def _end_open(self, tid: int, pid: int, now: int, killed: bool = True) -> None:
