@@ -12,4 +12,4 @@ def __getattr__(name):  # type: ignore[no-untyped-def]
         from qtrace import pipeline
 
         return getattr(pipeline, name)
-    raise AttributeError("module 'qtrace' has no attribute %r" % name)
+    raise AttributeError(f"module 'qtrace' has no attribute {name!r}")

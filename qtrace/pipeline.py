@@ -101,7 +101,7 @@ def explain_recording(path: Path, *, at_ns: int | None = None) -> Verdict:
     with TraceReader(path) as reader:
         start_ns = int(reader.meta.get("start_ns", "0"))
         time_ns = None if at_ns is None else start_ns + at_ns
-        verdict = explain_snapshot(snapshot_at(reader, time_ns))
+        verdict = replace(explain_snapshot(snapshot_at(reader, time_ns)), start_ns=start_ns)
         return of_excerpt(verdict) if reader.meta.get("partly_seen", "[]") != "[]" else verdict
 
 

@@ -51,10 +51,9 @@ def attach(pid: int, loop: Loop, tracees: Tracees, machine: Architecture, now_ns
 def _seize_new(tree: Tree, seized: set[int], loop: Loop, tracees: Tracees, machine: Architecture, now_ns: int) -> bool:
     fresh = False
     for member in tree.members.values():
-        if member.stat.state in "ZX":
-            continue
         for tid in procfs.thread_ids(member.pid):
-            if tid in seized:
+            # A main thread that has ended is a zombie while others of its process live on.
+            if tid in seized or (tid == member.pid and member.stat.state in "ZX"):
                 continue
             line = _line(member.pid, tid)
             answer = ptrace_calls.request(ptrace_calls.SEIZE, tid, 0, _OPTIONS)

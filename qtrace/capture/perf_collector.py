@@ -12,7 +12,6 @@ a write. Such calls have a head as those of the ptrace engine have; short ones h
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import threading
@@ -25,6 +24,7 @@ import numpy as np
 from qtrace.capture import procfs, ptrace_calls
 from qtrace.capture.callhooks import duration_of
 from qtrace.capture.perf_calls import ENTER, EXIT, Array, End, OpenCall, Pairing, records_of
+from qtrace.capture.perf_events import hurry
 from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CallFlag
 from qtrace.model.syscalls import Architecture, by_number, number_of
 from qtrace.model.wants import FUTEX_COMMAND, FUTEX_WAITS
@@ -48,7 +48,6 @@ _LONG_NS = 20_000_000
 """A call in progress for so long is worth a look at its memory."""
 _CALL = np.dtype(CALL_FIELDS)
 _HAS_HEAD = int(CallFlag.HAS_HEAD)
-_NICE = -15
 _FOREVER = 1 << 62
 _Entry = TypeVar("_Entry")
 
@@ -140,7 +139,7 @@ class Collector(threading.Thread):
 
     def run(self) -> None:
         """Collect whenever a ring has filled up to its mark, or a moment has passed."""
-        _hurry()
+        hurry()
         collecting = threading.Thread(target=self._run_collecting, name="qtrace-perf-calls", daemon=True)
         collecting.start()
         poll = select.poll()
@@ -162,7 +161,7 @@ class Collector(threading.Thread):
         collecting.join()
 
     def _run_collecting(self) -> None:
-        _hurry()
+        hurry()
         while not self._over:
             self._due.wait()
             self._due.clear()
@@ -282,13 +281,6 @@ class Collector(threading.Thread):
         line = procfs.syscall_line(tid, tid)
         found = procfs.parse_numbers(line) if line is not None else None
         return found is not None and [found[0], *found[1]][:4] == call[:4]
-
-
-def _hurry() -> None:
-    # A program that has more threads ready than there are CPUs would keep its reader waiting until the
-    # rings are full. It needs little, but soon. (Both threads: they share the interpreter's lock.)
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _all_of(entries: list[_Entry]) -> list[_Entry]:

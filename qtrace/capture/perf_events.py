@@ -20,6 +20,7 @@ import mmap
 import os
 import platform
 import struct
+import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ ENTER_RING_BYTES: Final = 8 << 20
 RINGS_MOST_BYTES: Final = 128 << 20
 """All rings together, by default: machines with many CPUs get smaller ones."""
 _PAGE: Final = mmap.PAGESIZE
+_NICE: Final = -15
 _LEAST_BYTES: Final = 64 << 10
 """A ring smaller than this overflows before anybody can read it."""
 
@@ -270,3 +272,14 @@ def _open_all(pid: int, cpus: list[int], accepted: bytes, sizes: tuple[int, int]
                 group.append(ring)
         stack.pop_all()
     return Rings(tuple(enters), tuple(exits))
+
+
+def hurry() -> None:
+    """Let the calling thread run soon, where that is permitted.
+
+    A program that has more threads ready than there are CPUs would keep the readers of its rings, and
+    the committing thread, waiting until the rings are full. They need little, but soon, all of them:
+    they share the interpreter's lock.
+    """
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

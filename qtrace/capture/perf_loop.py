@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtrace.capture.loop import Loop, OpenCall
+from qtrace.capture.perf_events import hurry
 
 if TYPE_CHECKING:
     from qtrace.capture.perf_collector import Collector
@@ -17,6 +18,7 @@ class PerfLoop(Loop):
         """See `Loop`; the collector reads the rings."""
         super().__init__(*arguments, **options)
         self.collector = collector
+        self._hurried = False
 
     def calls_in_progress(self) -> dict[int, OpenCall]:
         """Return the call that each thread is in. For any thread."""
@@ -36,7 +38,11 @@ class PerfLoop(Loop):
 
     def pending(self) -> dict[int, bytes]:
         """Return a packed record for each call in progress: for the writer's thread."""
-        # What is committed now is as new as it can be: a killed tracer loses no more than it must.
+        # What is committed now is as new as it can be, and is committed soon, on a busy machine too:
+        # a killed tracer loses no more than it must.
+        if not self._hurried:
+            self._hurried = True
+            hurry()
         self.collector.collect()
         return self._packed(*self.collector.as_collected()) | super().pending()
 

@@ -103,8 +103,8 @@ def record(
     qtrace by it. Exit status 124: qtrace ended the program, because it hung or at --timeout.
 
     A seccomp filter makes only the recorded calls stop. It needs no_new_privs, under which setuid
-    programs (sudo, ping) do not get their rights: record those with --no-seccomp. If the tracer is
-    killed, the program is killed with it: it cannot go on with the filter alone.
+    programs (sudo, ping) do not get their rights: record those with --no-seccomp, as root. If the
+    tracer is killed, the program is killed with it: it cannot go on with the filter alone.
     """
     if any(number is not None and number <= 0 for number in (hang_after, timeout, duration, last, max_events)):
         raise UsageError("times and limits have to be above zero", "For example: --hang-after 3 --timeout 60")
@@ -149,7 +149,8 @@ def _say_end(result: Recorded) -> None:
     }.get(result.ended_because)
     processes = "1 process" if result.processes == 1 else f"{result.processes:,} processes"
     said = f"qtrace: {why}; recorded" if why else "qtrace: recorded"
-    print(f"{said} {result.calls:,} calls of {processes} in {result.path}", file=sys.stderr)
+    calls = "1 call" if result.calls == 1 else f"{result.calls:,} calls"
+    print(f"{said} {calls} of {processes} in {result.path}", file=sys.stderr)
     for note in result.notes:
         print(f"qtrace: {note}", file=sys.stderr)
     print(f"next: qtrace report {result.path}", file=sys.stderr)

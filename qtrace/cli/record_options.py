@@ -87,7 +87,7 @@ NoSeccomp = Annotated[
     bool,
     typer.Option(
         "--no-seccomp",
-        help="Stop at every call instead of filtering by seccomp: slower, but setuid programs keep their rights.",
+        help="Stop at every call instead of filtering by seccomp: slower; under root, setuid programs keep their rights.",
     ),
 ]
 Follow = Annotated[bool, typer.Option("--follow/--no-follow", help="Trace child processes too.")]

@@ -22,6 +22,8 @@ _FUTEX_COMMAND = 0x7F
 _FUTEX_WAITS = (0, 6, 9, 11, 13)
 _FUTEX_WAKES = (1, 3, 4, 5, 7, 10, 12)
 _OTHER_WAITS, _OTHER_WAKES = ("futex_wait", "futex_waitv"), ("futex_wake",)
+_WAITING_FCNTLS = (7, 38)
+"""F_SETLKW and F_OFD_SETLKW: the only commands of fcntl that can wait."""
 _WNOHANG = 1
 _RESTARTS = (-4, -512, -513, -514, -516)
 """EINTR, and the kernel's own ERESTART codes, which a tracer sees."""
@@ -86,6 +88,8 @@ def blocked(calls: CallArray, meta: Mapping[str, str], floor_ns: int) -> BoolArr
     ret = calls["ret"][at]
     found[at] = (ret >= 0) | np.isin(ret, _ERRORS_AFTER_WAITING)
     found &= ~(chosen(calls, architecture, ["wait4"]) & ((calls["a2"] & np.uint64(_WNOHANG)) != 0))
+    fcntl = chosen(calls, architecture, ["fcntl"])
+    found &= ~fcntl | np.isin(calls["a1"], _WAITING_FCNTLS)
     at = np.flatnonzero(futexes)
     found[at] = np.isin(calls["ret"][at], (0, _ETIMEDOUT, *_RESTARTS))
     found |= unfinished & (can | futexes)
