@@ -19,8 +19,8 @@ ENGINES = ("auto", "perf", "ptrace")
 _MOST_FREQUENT = ("futex", "read", "write", "poll", "wait4")
 
 
-def chosen(engine: str, filtered: bool) -> tuple[str, str]:
-    """Return the engine to use, ``perf`` or ``ptrace``, and why it is not perf.
+def chosen(engine: str, filtered: bool) -> str:
+    """Return the engine to use, ``perf`` or ``ptrace``.
 
     Args:
         engine: What the user asked for: one of `ENGINES`.
@@ -29,18 +29,17 @@ def chosen(engine: str, filtered: bool) -> tuple[str, str]:
     Raises:
         EngineError: perf was asked for and cannot be used.
     """
-    if engine == "ptrace":
-        return "ptrace", ""
+    if engine in ("ptrace", "auto"):
+        # `auto` stays with stops as long as the rings' calls reach the file later than a second under full load.
+        return "ptrace"
     why = "every call has to stop" if not filtered else perf_events.why_not()
-    if not why and engine == "perf":
-        return "perf", ""
-    if engine == "perf":
+    if why:
         raise EngineError(
             f"the perf engine cannot be used here: {why}",
             "It needs root (or CAP_PERFMON, and a readable tracefs: sudo mount -t tracefs nodev /sys/kernel/tracing),\n"
             "and neither --no-seccomp nor --no-follow. Without it: --engine ptrace",
         )
-    return "ptrace", why
+    return "perf"
 
 
 def hot_numbers(machine: Architecture) -> list[int]:

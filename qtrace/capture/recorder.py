@@ -108,14 +108,12 @@ def record(
     """
     machine = architecture()
     filtered = options.use_seccomp and options.follow
-    engine, why = perf_engine.chosen(options.engine, filtered)
+    engine = perf_engine.chosen(options.engine, filtered)
     with _kept_for_failure(options.output, options.overwrite) as keep_old:
         writer = TraceWriter(options.output, overwrite=options.overwrite, limits=_limits(options))
         try:
             launch = Launch(program, _filter(machine, engine) if filtered else None)
             recording = _Recording(writer, options, launch.pid, judge, on_verdict, engine=engine)
-            if why:
-                recording.notes.append(f"recorded by stops (ptrace), which cost more time than perf would: {why}")
             launch.seize(options.follow)
         except BaseException:
             writer.close()

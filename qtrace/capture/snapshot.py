@@ -309,7 +309,16 @@ def _outsider(pid: int) -> Process:
     state = stat.state if stat is not None else "X"
     arguments = procfs.argv(pid)
     name = arguments[0].rpartition("/")[2] if arguments else (stat.comm if stat is not None else f"pid {pid}")
-    return Process(Tgid(pid), Tgid(stat.ppid if stat is not None else 0), name, arguments, "", state, in_tree=False)
+    return Process(
+        Tgid(pid),
+        Tgid(stat.ppid if stat is not None else 0),
+        name,
+        arguments,
+        "",
+        state,
+        in_tree=False,
+        start_ns=stat.start_ns if stat is not None else None,
+    )
 
 
 def _moved(earlier: _ThreadLook, later: _ThreadLook) -> bool:

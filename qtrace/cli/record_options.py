@@ -77,7 +77,7 @@ Last = Annotated[
 ]
 EngineOption = Annotated[
     Engine,
-    typer.Option(envvar="QTRACE_ENGINE", help="See calls by stops (ptrace), frequent ones by ring buffers (perf)."),
+    typer.Option(envvar="QTRACE_ENGINE", help="Stops (ptrace, the default), or ring buffers for frequent calls (perf)."),
 ]
 PerfBuffer = Annotated[str, typer.Option(metavar="BYTES", help="Ring buffers of perf, on each CPU.")]
 PlacementOption = Annotated[
@@ -87,7 +87,7 @@ NoSeccomp = Annotated[
     bool,
     typer.Option(
         "--no-seccomp",
-        help="Stop at every call instead of filtering by seccomp: slower; under root, setuid programs keep their rights.",
+        help="Stop at every call instead of filtering by seccomp: slower; under root, setuid programs keep theirs.",
     ),
 ]
 Follow = Annotated[bool, typer.Option("--follow/--no-follow", help="Trace child processes too.")]

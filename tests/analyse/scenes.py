@@ -88,11 +88,13 @@ class SceneBuilder:
             start_ns=start_ns,
         )
 
-    def pipe(self, number: int, readers: Iterable[int], writers: Iterable[int], bytes: int = 0) -> ObjectId:
+    def pipe(
+        self, number: int, readers: Iterable[int], writers: Iterable[int], bytes: int = 0, writer_fd: int = 4
+    ) -> ObjectId:
         """Add a pipe with its holders."""
         object_id = ObjectId(f"pipe:[{number}]")
         holders = [Holder(Tgid(pid), Fd(3), "r") for pid in readers]
-        holders += [Holder(Tgid(pid), Fd(4), "w") for pid in writers]
+        holders += [Holder(Tgid(pid), Fd(writer_fd), "w") for pid in writers]
         self.objects[object_id] = WaitObject(object_id, ObjectKind.PIPE, "pipe", bytes, 65536, holders=tuple(holders))
         return object_id
 

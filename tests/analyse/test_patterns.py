@@ -490,7 +490,7 @@ def test_a_background_process_that_keeps_the_output_open_is_named() -> None:
     """The child has ended; what it left behind sleeps, and holds the pipe: long, but not stuck."""
     scene = pair("sh", state="Z", exit_code=0)
     scene.process(300, 1, name="sleep")
-    output = scene.pipe(7, readers=(100,), writers=(300,))
+    output = scene.pipe(7, readers=(100,), writers=(300,), writer_fd=1)
     stack = [
         frame("selectors.py:415 _PollLikeSelector.select"),
         frame("subprocess.py:2115 Popen._communicate"),
@@ -502,6 +502,18 @@ def test_a_background_process_that_keeps_the_output_open_is_named() -> None:
     verdict = explain_snapshot(scene.snapshot())
     assert (verdict.kind, verdict.pattern) == (VerdictKind.TIMED, PatternId.GRANDCHILD_HOLDS_PIPE)
     assert verdict.evidence["held_by"] == [300]
+
+
+def test_a_prompt_behind_a_pipe_is_no_childs_output() -> None:
+    """Whoever started the program holds the other end of its standard input: nobody was left behind."""
+    scene = SceneBuilder()
+    scene.process(100, 90, name="app.py", start_ns=2_000_000_000)
+    scene.process(90, 1, name="starter", in_tree=False, start_ns=1_000_000_000)
+    prompt = scene.pipe(7, readers=(100,), writers=(90,), writer_fd=1)
+    for fd in (0, 3):
+        scene.thread(100, 100, "read", Want(WaitKind.PIPE_EMPTY, prompt, Fd(fd), "r"))
+        verdict = explain_snapshot(scene.snapshot())
+        assert (verdict.kind, verdict.pattern) == (VerdictKind.EXTERNAL, None)
 
 
 def storm(source: str = "initializer(*initargs)", switches: int = 2) -> SceneBuilder:

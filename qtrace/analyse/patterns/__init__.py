@@ -55,6 +55,7 @@ _RULES: tuple[Rule, ...] = (
     missing_sentinel,
     open_write_end,
     producer_gone,
+    grandchild_holds_pipe,
     both_ends_empty,
     missing_participant,
 )

@@ -16,7 +16,8 @@ from qtrace.analyse.patterns.marks import (
     target_of,
 )
 from qtrace.model.ids import Tgid
-from qtrace.model.kinds import PatternId, WaitKind
+from qtrace.model.kinds import ObjectKind, PatternId, WaitKind
+from qtrace.model.snapshot import WaitObject
 from qtrace.model.verdict import Line
 
 _STANDARD_STREAMS = (1, 2)
@@ -165,11 +166,13 @@ def grandchild_holds_pipe(case: Case) -> Finding | None:
     node = case.nodes[0]
     if node.actor.does(Doing.PROCESS_JOIN) is not None:
         return None
+    wanted = {want.object_id: want.fd for want in node.actor.thread.wants}
     for event in node.events:
-        if event.kind is not WaitKind.PIPE_EMPTY:
+        # What a program reads from its own standard input is no child's output.
+        if event.kind is not WaitKind.PIPE_EMPTY or wanted.get(event.object_id) == 0:
             continue
         target = case.scene.target(event.object_id)
-        if target is None:
+        if target is None or target.kind is not ObjectKind.PIPE or not _is_output(target, node.actor.pid):
             continue
         keepers = [pid for pid in living_holders(case, target, "w") if pid != node.actor.pid]
         if keepers and all(_left_behind(case, node, pid) for pid in keepers):
@@ -186,6 +189,11 @@ def grandchild_holds_pipe(case: Case) -> Finding | None:
     return None
 
 
+def _is_output(target: WaitObject, reader: Tgid) -> bool:
+    """Whether another process than the reader has the pipe as its standard output or error."""
+    return any(h.pid != reader and h.fd in _STANDARD_STREAMS and "w" in h.access for h in target.holders)
+
+
 def _left_behind(case: Case, node: Node, pid: Tgid) -> bool:
     # Its maker has ended: it was handed to init, or to whoever collects orphans.
     process = case.scene.process(pid)
@@ -193,6 +201,9 @@ def _left_behind(case: Case, node: Node, pid: Tgid) -> bool:
         return False
     parent = case.scene.process(process.ppid)
     reader = case.scene.process(node.actor.pid)
+    begun = reader.start_ns if reader is not None else None
+    if begun is not None and process.start_ns is not None and process.start_ns < begun:
+        return False  # it was there before: who started the program, not who was left by it
     if reader is not None and node.actor.pid in set(case.scene.ancestors(pid)):
         return parent is not None and not parent.alive
     return parent is None or not parent.in_tree or not parent.alive
