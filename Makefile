@@ -53,7 +53,7 @@ fuzz: $(VENV)/tests-installed ## damaged recordings, 10,000 cases
 	QTRACE_FUZZ=10000 $(BIN)/python -m pytest -q tests/tracefile -k fuzz
 
 screenshots: $(VENV)/tests-installed ## pictures of the reports, for the gallery
-	$(BIN)/python scripts/screenshots.py
+	bash scripts/gallery.sh --large
 
 clean: ## remove what the other targets made, but for recordings and reports
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
