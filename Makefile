@@ -30,7 +30,7 @@ demo: $(BIN)/qtrace ## record the first example, explain it, draw its report
 
 test: $(VENV)/tests-installed lint wheel-check ## install what tests need, lint, and run every test
 	bash scripts/install_test_packages.sh
-	$(BIN)/python -m pytest -q -rs
+	$(BIN)/python -m pytest -q -rsR --reruns 2 --reruns-delay 1
 
 lint: $(VENV)/tests-installed ## ruff and mypy
 	$(BIN)/python -m ruff check .
