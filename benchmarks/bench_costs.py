@@ -57,7 +57,7 @@ for thread in threads:
     thread.join()
 """
 PROGRAMS = (
-    ("two processes that compute", COMPUTE, "6", "2"),
+    ("two processes that compute", COMPUTE, "4", "2"),
     ("300 short-lived processes", FORKS, "300", "100"),
     ("4 threads that fight for the interpreter", FIGHT, "200000", "50000"),
     ("nothing (start and end)", "", "", ""),
