@@ -6,7 +6,7 @@ import os
 import shutil
 from typing import TextIO
 
-_NOT_A_TERMINAL = 100
+_NOT_A_TERMINAL = 140
 _WIDEST = 160
 
 

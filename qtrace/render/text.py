@@ -127,11 +127,20 @@ def _link(place: int, link: Wait, two: bool, width: int, paint: _painter) -> lis
     words = f"{link.kind}: {object_words(link.target, link.kind)}" if link.target else str(link.kind)
     if two:
         first = _cut(f"{who} {words}", width)
-        second = _cut("    " + "  ".join(part for part in (line, call) if part), width)
+        second = _cut("    " + "  ".join(part for part in _fitting(line, call, width - 6) if part), width)
         first = first.replace(who, paint(who, _BOLD), 1)
         return [first, paint(second, _DIM)] if second.strip() else [first]
     text = _cut("  ".join(part for part in (who, words, line, call) if part), width)
     return [text.replace(who, paint(who, _BOLD), 1)]
+
+
+def _fitting(line: str, call: str, width: int) -> tuple[str, str]:
+    """A source line can be as long as it likes: the call beside it keeps its place."""
+    if len(line) + len(call) <= width or not line or not call:
+        return line, call
+    share = max(width // 2, width - len(line))
+    call = _cut(call, share)
+    return _cut(line, width - len(call)), call
 
 
 def object_words(target: NamedObject, kind: WaitKind) -> str:
