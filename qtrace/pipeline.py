@@ -6,6 +6,7 @@ importing this module, and explaining, stay quick.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -66,9 +67,22 @@ def explain_pid(pid: int, *, scope: str = "up", python: bool = True) -> Verdict:
     Raises:
         TargetError: There is no such process.
     """
+    # Between its two looks a snapshot mostly waits: time enough to load what comes after it.
+    meanwhile = threading.Thread(target=_load_analysis, name="qtrace-load")
+    meanwhile.start()
+    try:
+        snapshot = snapshot_of_pid(pid, scope=scope, python=python)
+    finally:
+        meanwhile.join()
     from qtrace.analyse.explain import explain_snapshot
 
-    return explain_snapshot(snapshot_of_pid(pid, scope=scope, python=python))
+    return explain_snapshot(snapshot)
+
+
+def _load_analysis() -> None:
+    import qtrace.analyse.explain
+    import qtrace.render.text
+    import qtrace.render.verdict_json  # noqa: F401
 
 
 def explain(target: int | str | Path, *, at_ns: int | None = None) -> Verdict:

@@ -14,6 +14,9 @@ from qtrace.model.snapshot import Frame, Snapshot
 
 _HARMLESS = re.compile(r"<[\w.]+ (?:object )?at 0x[0-9a-f]+>|-?\d{1,20}|None|True|False")
 
+_METHOD_NAME = re.compile(r"[\"']?[A-Za-z_]\w{0,60}[\"']?")
+"""Of a manager's request: which method is called says whether its thread waits for a lock."""
+
 
 def for_storing(snapshot: Snapshot, redact: bool = False) -> Snapshot:
     """Return a snapshot without the values of text; with `redact`, without words of the program."""
@@ -28,7 +31,13 @@ def for_storing(snapshot: Snapshot, redact: bool = False) -> Snapshot:
 
 
 def _frame(frame: Frame, redact: bool) -> Frame:
-    variables = {name: text for name, text in frame.variables.items() if _HARMLESS.fullmatch(text)}
+    variables = {name: text for name, text in frame.variables.items() if _is_harmless(name, text)}
     if redact:
         return replace(frame, source="", around=(), variables=variables)
     return replace(frame, variables=variables)
+
+
+def _is_harmless(name: str, text: str) -> bool:
+    if name == "methodname":
+        return _METHOD_NAME.fullmatch(text) is not None
+    return _HARMLESS.fullmatch(text) is not None

@@ -25,8 +25,8 @@ from qtrace.model.snapshot import Call, Process, Snapshot, Thread
 from qtrace.model.syscalls import Architecture, number_of
 from qtrace.model.wants import Wanted, wants_of
 
-APART_NS = 120_000_000
-"""Between the two looks: more than twenty of the interpreter's switching intervals of 5 ms."""
+APART_NS = 100_000_000
+"""Between the two looks: twenty of the interpreter's switching intervals of 5 ms."""
 
 
 _A_TURN_NS = 2_000_000
