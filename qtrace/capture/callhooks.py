@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qtrace.capture import grab, procfs, ptrace_calls
 from qtrace.capture.identity import identify_link
-from qtrace.capture.ptrace_calls import MemoryReader
+from qtrace.capture.memory import MemoryReader
 from qtrace.model.kinds import ObjectKind
 from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture, number_of

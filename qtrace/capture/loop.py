@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 
 from qtrace.capture import ptrace_calls
 from qtrace.capture.callhooks import HAS_HEAD, CallHooks
+from qtrace.capture.memory import MemoryReader
 from qtrace.capture.ptrace_calls import (
     CONT,
     DETACH,
@@ -117,7 +118,7 @@ class Loop:
         self._thread: int | None = None
         self.letting_go = False
         self._let_go: set[int] = set()
-        self._memory = ptrace_calls.MemoryReader()
+        self._memory = MemoryReader()
 
     # --- the hot path ----------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from qtrace.capture import grab, peers, procfs, ptrace_calls
+from qtrace.capture import grab, peers, procfs
 from qtrace.capture.identity import identify_link
+from qtrace.capture.memory import MemoryReader
 from qtrace.model.ids import Fd, ObjectId, Tgid, Tid
 from qtrace.model.kinds import ObjectKind
 from qtrace.model.snapshot import Holder, WaitObject
@@ -107,7 +108,7 @@ class ObjectFinder:
         return object_id
 
     def _describe_word(self, object_id: ObjectId, pid: int, address: int, mapping: procfs.Mapping | None) -> WaitObject:
-        raw = ptrace_calls.MemoryReader()(pid, address, 12)
+        raw = MemoryReader()(pid, address, 12)
         value, second, third = struct.unpack("<3I", raw) if len(raw) == 12 else (None, None, None)
         shared = object_id.startswith("shared:")
         holders = self._sharers(mapping) if shared and mapping is not None else (Holder(Tgid(pid)),)

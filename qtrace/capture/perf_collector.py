@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from qtrace.capture import procfs, ptrace_calls
+from qtrace.capture import procfs
 from qtrace.capture.callhooks import duration_of
+from qtrace.capture.memory import MemoryReader
 from qtrace.capture.perf_calls import ENTER, EXIT, Array, End, OpenCall, Pairing, records_of
 from qtrace.capture.perf_events import hurry
 from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CallFlag
@@ -98,7 +99,7 @@ class Collector(threading.Thread):
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._collected_ns = time.monotonic_ns()
         self._examined: dict[int, int] = {}
-        self._memory = ptrace_calls.MemoryReader()
+        self._memory = MemoryReader()
         self.add_stopped: Callable[[bytes], None] = self._stopped.append
         """Add the record of a call that stopped: for the loop."""
 

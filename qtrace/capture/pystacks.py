@@ -20,7 +20,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from qtrace.capture import ptrace_calls
+from qtrace.capture.memory import MemoryReader
 from qtrace.model.around import heads_around
 from qtrace.model.snapshot import Frame
 
@@ -131,12 +131,12 @@ def _folder(pid: int) -> str:
 
 def _tid_of(pid: int, tids: frozenset[int], pthread_self: int) -> int | None:
     """The kernel's id of a thread by its pthread_self, read from the C library's own record."""
-    raw = ptrace_calls.MemoryReader()(pid, pthread_self + _GLIBC_TID_OFFSET, 8)
+    raw = MemoryReader()(pid, pthread_self + _GLIBC_TID_OFFSET, 8)
     if len(raw) == 8:
         tid = int(struct.unpack_from("<i", raw)[0])
         if tid in tids:
             return tid
-    raw = ptrace_calls.MemoryReader()(pid, pthread_self, _PTHREAD_BYTES)
+    raw = MemoryReader()(pid, pthread_self, _PTHREAD_BYTES)
     words = struct.unpack(f"<{len(raw) // 4}i", raw[: len(raw) // 4 * 4])
     candidates = {word for word in words if word in tids and word != pid}
     if len(candidates) == 1:

@@ -13,9 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from qtrace.capture import procfs, ptrace_calls, pystacks
+from qtrace.capture import procfs
 from qtrace.capture.members import Member, Tree, named, reporters, tree_of
+from qtrace.capture.memory import MemoryReader
 from qtrace.capture.objects import ObjectFinder, holders_of, index_descriptors
 from qtrace.errors import TargetError, UnsupportedMachineError
 from qtrace.model.calltext import call_text
@@ -24,6 +26,9 @@ from qtrace.model.kinds import ObjectKind
 from qtrace.model.snapshot import Call, Process, Snapshot, Thread
 from qtrace.model.syscalls import Architecture, number_of
 from qtrace.model.wants import Wanted, wants_of
+
+if TYPE_CHECKING:
+    from qtrace.capture import pystacks
 
 APART_NS = 100_000_000
 """Between the two looks: twenty of the interpreter's switching intervals of 5 ms."""
@@ -194,6 +199,8 @@ class _Taking:
             member = tree.members[pid]
             if member.python and pid not in look.refused:
                 tids.setdefault(pid, []).append(tid)
+        from qtrace.capture import pystacks  # only where it is wanted: it brings subprocess and a pool of threads
+
         self._dumps = pystacks.dump_all(tids)
 
     def _read_maps(self, tree: Tree) -> None:
@@ -353,7 +360,7 @@ class _LiveContext:
         return self.finder.file_lock(int(self.pid), int(fd))
 
     def memory(self, address: int, size: int) -> bytes:
-        return ptrace_calls.MemoryReader()(int(self.pid), address, min(size, 4096))
+        return MemoryReader()(int(self.pid), address, min(size, 4096))
 
     def watched(self, fd: Fd) -> Sequence[tuple[Fd, int]]:
         return self.finder.watched(int(self.pid), int(fd))

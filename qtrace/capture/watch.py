@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from qtrace.capture import ptrace_calls, pystacks
+from qtrace.capture import pystacks
+from qtrace.capture.memory import MemoryReader
 from qtrace.capture.privacy import for_storing
 from qtrace.capture.snapshot import architecture, take_snapshot_of
 from qtrace.model.kinds import STUCK, Certainty
@@ -86,7 +87,7 @@ class Watch(threading.Thread):
         self._look_every_ns = max(options.hang_after_ns // 3, 300_000_000)
         self._told: set[str] = set()
         self._kill_at_ns: int | None = None
-        self._memory = ptrace_calls.MemoryReader()
+        self._memory = MemoryReader()
         loop.hold_interrupts.set()
 
     # --- from the loop's thread ------------------------------------------------------------------
