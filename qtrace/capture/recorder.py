@@ -236,18 +236,24 @@ class _Recording:
         if engine == "perf":
             self.loop = self._perf_loop()
         else:
-            hooks = CallHooks(writer.add_row, self.machine, self.placement)
+            hooks = CallHooks(self._store_sighting, self.machine, self.placement)
             self.loop = Loop(self.tracees, hooks, writer.add_calls, self._lifecycle, self.machine, every_call)
         self.loop.wanted = frozenset(seccomp.recorded_numbers(self.machine))
         self.loop.root = root
         self.loop.begun = attached or not every_call
         self.watch = Watch(writer, self.loop, options, root, judge, on_verdict, self.placement, attached)
 
+    def _store_sighting(self, table: str, row: Sequence[object]) -> None:
+        """Store what a descriptor or a word was; with --redact without the names of files."""
+        if self.options.redact and table == "sightings" and str(row[3]).startswith("/"):
+            row = (*row[:3], "(redacted)", *row[4:])
+        self.writer.add_row(table, row)
+
     def _perf_loop(self) -> Loop:
         from qtrace.capture.perf_hooks import PerfHooks
         from qtrace.capture.perf_loop import PerfLoop
 
-        hooks = PerfHooks(self.writer.add_row, self.machine, self.placement)
+        hooks = PerfHooks(self._store_sighting, self.machine, self.placement)
         rings = perf_engine.open_rings(self.root, self.machine, self.options.ring_bytes)
         self.collector = perf_engine.collector_of(
             rings, self.writer.add_calls, self.writer.add_row, hooks, self.machine

@@ -207,10 +207,11 @@ class Tracees:
             code = None if signal_number else status >> 8
         argv = None if self._redact else json.dumps(process.argv)
         name = "" if self._redact else script_name(process.argv)
+        exe = process.exe.rpartition("/")[2] if self._redact else process.exe
         self._sink(
             "processes",
             (
-                process.pid, process.image, process.ppid, name, argv, process.exe, process.uid, process.start_ns,
+                process.pid, process.image, process.ppid, name, argv, exe, process.uid, process.start_ns,
                 end_ns, code, signal_number,
             ),
         )  # fmt: skip
