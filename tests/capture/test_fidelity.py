@@ -65,9 +65,10 @@ def _up_to_the_cut(one: Sequences, other: Sequences) -> tuple[Sequences, Sequenc
 
 
 def _finished(run: Sequences) -> Sequences:
-    # A leader that an exec ends may not have come back from making the very thread that execs.
+    # A leader that an exec ends may not have come back from making the very thread that execs, and strace prints
+    # the end of that thread's exec as the thread's or as the leader's.
     return {
-        thread: [call for call in calls if call.result != UNKNOWN and call.name != "clone3"]
+        thread: [call for call in calls if call.result != UNKNOWN and call.name not in ("clone3", "execve")]
         for thread, calls in run.items()
     }
 
