@@ -206,11 +206,11 @@ class TraceReader:
     def _scan(self, table: str, names: str) -> Iterator[Row]:
         # In the order of row numbers, which must grow: a damaged tree of pages could lead back to
         # where it was, without end. Behind a page that cannot be read, go on by ever longer steps.
-        last, step = -(1 << 62), 0
+        last, step = -(1 << 63) - 1, 0
         while True:
             try:
                 cursor = self._database.execute(
-                    f"SELECT rowid, {names} FROM {table} WHERE rowid > ? ORDER BY rowid", (last + step,)
+                    f"SELECT rowid, {names} FROM {table} WHERE rowid >= ? ORDER BY rowid", (last + (step or 1),)
                 )
                 for row in cursor:
                     if row[0] <= last:
@@ -257,14 +257,22 @@ class TraceReader:
         if "blocks" not in self._known:
             self._lose("the table blocks")
             return []
-        kept = []
+        kept, numbers = [], []
         for row in self._scan("blocks", "block, first_ns, last_ns, calls, codec"):
+            numbers.append(row[0])
             _, block, first, last, count, codec = row
             whole = isinstance(count, int) and 0 < count <= MOST_CALLS_IN_BLOCK and _is_time(first) and _is_time(last)
             if whole and codec in ("rows", "columns"):
                 kept.append((block, first, last, count, codec))
             else:
                 self._lose("blocks of calls")
+        # Blocks are numbered one after the other, and only the oldest are ever taken out (--last).
+        holes = numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
+        stated = self.meta.get("last_block", "")
+        if stated.isdigit():
+            holes += max(0, int(stated) - (numbers[-1] if numbers else 0))
+        if holes > 0:
+            self._lose("blocks of calls", holes)
         return kept
 
     @cached_property

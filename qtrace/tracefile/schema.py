@@ -31,7 +31,8 @@ TABLES: tuple[TableSchema, ...] = (
         "meta",
         "a fact about the recording: qtrace, python, kernel, architecture, engine, target, argv (JSON), cwd, "
         "start_ns, start_wall_ns, end_ns, end_reason, end_begins_ns, exit_status (raw wait status of the target), "
-        "root_pid, complete (1 when the recorder closed the file itself), limits (JSON), redacted",
+        "root_pid, last_block (of blocks), "
+        "complete (1 when the recorder closed the file itself), limits (JSON), redacted",
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     ),
     TableSchema(

@@ -286,10 +286,12 @@ class TraceWriter:
     def _insert_block(self, calls: bytes) -> None:
         count = len(calls) // CALL_BYTES
         first, last, codec, records = encode_block(calls)
-        self._database.execute(
+        cursor = self._database.execute(
             "INSERT INTO blocks (first_ns, last_ns, calls, codec, records) VALUES (?,?,?,?,?)",
             (first, last, count, codec, records),
         )
+        # A reader that finds fewer knows that some are missing.
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES ('last_block', ?)", (cursor.lastrowid,))
         self.bytes_written += len(records)
         self.calls_written += count
 
