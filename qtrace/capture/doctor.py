@@ -301,7 +301,7 @@ def _python_stacks() -> Finding:
 
 
 def _perf() -> Finding:
-    name, without = "perf engine", "qtrace record with --engine ptrace, the default where perf is not to be had"
+    name, without = "perf engine", "qtrace record with the ptrace engine, which is the default"
     why = perf_events.why_not()
     if not why:
         return Finding(name, True, False, "raw_syscalls can be read through perf_event_open")
