@@ -42,9 +42,13 @@ def lacking(python: Path) -> str | None:
     return f"{python} has no test._test_multiprocessing ({probe.stderr.strip().splitlines()[-1]})"
 
 
-def run_tests(python: Path, method: str) -> tuple[int, str]:
-    """Return the exit status and the report of one interpreter's tests under one start method."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+def run_tests(python: Path, method: str, folder: Path) -> tuple[int, str]:
+    """Return the exit status and the report of one interpreter's tests under one start method.
+
+    Args:
+        folder: Where they run: they make files of fixed names, which two runs at once must not share.
+    """
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "cwd": folder}
     with running([str(python), str(RUNNER), f"--method={method}"], **pipes) as process:
         try:
             report, _ = process.communicate(timeout=TIMEOUT_S)
@@ -55,14 +59,16 @@ def run_tests(python: Path, method: str) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], Future[tuple[int, str]]]]:
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[tuple[str, str], Future[tuple[int, str]]]]:
     """The runs of all chosen interpreters, some at a time: they sleep more than they work."""
     mine = (item for item in request.session.items if isinstance(item, pytest.Function) and item.path == Path(__file__))
     chosen = {item.callspec.params["version"] for item in mine}
     able = [version for version in PYTHONS if version in chosen and lacking(PYTHONS[version]) is None]
     executor = ThreadPoolExecutor(AT_ONCE)
     yield {
-        (version, method): executor.submit(run_tests, PYTHONS[version], method)
+        (version, method): executor.submit(run_tests, PYTHONS[version], method, tmp_path_factory.mktemp(method))
         for version in able
         for method in METHODS
     }
