@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from qtrace.analyse.trace import Trace
     from qtrace.capture.doctor import Finding as Finding
     from qtrace.capture.recorder import Recorded as Recorded
+    from qtrace.capture.snapshot import Taking
     from qtrace.decode.strace_log import Imported
     from qtrace.export.schema_text import RecordingSchema
     from qtrace.model.snapshot import Snapshot
@@ -45,44 +45,57 @@ def newest_recording(folder: Path | None = None) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
-def snapshot_of_pid(pid: int, *, scope: str = "up", python: bool = True) -> Snapshot:
-    """Return the moment of a running program: nothing is stopped, nothing injected.
+class LiveLook(threading.Thread):
+    """The moment of a running program: the first look is taken at once, the rest in the background.
+
+    Between the two looks there is little to do but to wait: time enough to load what comes after them.
 
     Raises:
         TargetError: There is no such process.
     """
-    from qtrace.capture.snapshot import take_snapshot
 
-    return take_snapshot(pid, scope=scope, python=python)
+    def __init__(self, pid: int, *, scope: str = "up", python: bool = True) -> None:
+        from qtrace.capture.snapshot import begin_snapshot
+
+        super().__init__(name="qtrace-look", daemon=True)
+        self._taking: Taking = begin_snapshot(pid, scope=scope, python=python)
+        self._taken: Snapshot | BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Take the rest."""
+        try:
+            self._taken = self._taking.take()
+        except BaseException as error:  # noqa: BLE001  raised where the snapshot is asked for
+            self._taken = error
+
+    def snapshot(self) -> Snapshot:
+        """Return the moment; waits until it has been taken."""
+        self.join()
+        if isinstance(self._taken, BaseException):
+            raise self._taken
+        assert self._taken is not None
+        return self._taken
 
 
-def explain_pid(pid: int, *, scope: str = "up", python: bool = True) -> Verdict:
+def explain_pid(pid: int, *, scope: str = "up", python: bool = True, look: LiveLook | None = None) -> Verdict:
     """Return what holds a running program up, or that nothing does.
 
     Args:
         pid: Any process of the program.
         scope: ``up`` for the whole program, ``down`` for pid and its descendants, ``only`` for pid.
         python: Whether to ask py-spy for Python lines; without, more is left open.
+        look: One that has been begun already, of the same pid, scope and choice.
 
     Raises:
         TargetError: There is no such process.
     """
-    # Between its two looks a snapshot mostly waits: time enough to load what comes after it.
-    meanwhile = threading.Thread(target=_load_analysis, name="qtrace-load")
-    meanwhile.start()
-    try:
-        snapshot = snapshot_of_pid(pid, scope=scope, python=python)
-    finally:
-        meanwhile.join()
-    from qtrace.analyse.explain import explain_snapshot
-
-    return explain_snapshot(snapshot)
-
-
-def _load_analysis() -> None:
-    import qtrace.analyse.explain
+    look = look or LiveLook(pid, scope=scope, python=python)
     import qtrace.render.text
     import qtrace.render.verdict_json  # noqa: F401
+    from qtrace.analyse.explain import explain_snapshot
+
+    return explain_snapshot(look.snapshot())
 
 
 def explain(target: int | str | Path, *, at_ns: int | None = None) -> Verdict:
@@ -396,6 +409,8 @@ def import_strace(log: Path, output: Path | None = None, *, overwrite: bool = Fa
     path = output or log.with_suffix(SUFFIX)
     writer = TraceWriter(path, overwrite=overwrite)
     try:
+        from importlib.metadata import version
+
         writer.set_meta(qtrace=version("qtrace"), imported_from=str(log))
         done = import_log(parsed, writer.add_row, writer.add_calls, writer.set_meta, script_name)
     except BaseException:

@@ -90,7 +90,20 @@ def take_snapshot(
     Raises:
         TargetError: There is no such process.
     """
-    return _Taking(lambda: tree_of(pid, scope), python, looks, apart_ns).take()
+    return begin_snapshot(pid, scope=scope, python=python, looks=looks, apart_ns=apart_ns).take()
+
+
+def begin_snapshot(
+    pid: int, *, scope: str = "up", python: bool = True, looks: int = 2, apart_ns: int = APART_NS
+) -> Taking:
+    """Return a snapshot under way, with the first look taken; the arguments are those of `take_snapshot`.
+
+    Raises:
+        TargetError: There is no such process.
+    """
+    taking = Taking(lambda: tree_of(pid, scope), python, looks, apart_ns)
+    taking.begin()
+    return taking
 
 
 def take_snapshot_of(
@@ -117,7 +130,7 @@ def take_snapshot_of(
     def tree() -> Tree:
         return reporters(root_pid, members())
 
-    taking = _Taking(tree, python, looks, apart_ns)
+    taking = Taking(tree, python, looks, apart_ns)
     taking.lines = {
         tid: " ".join([str(nr), *(f"{arg:#x}" for arg in args), "0x0", "0x0"])
         for tid, (nr, args) in (calls or {}).items()
@@ -125,8 +138,8 @@ def take_snapshot_of(
     return taking.take()
 
 
-class _Taking:
-    """The state of one taking."""
+class Taking:
+    """A snapshot under way."""
 
     def __init__(self, find: Callable[[], Tree], python: bool, looks: int, apart_ns: int) -> None:
         self._find: Callable[[], Tree] = find
@@ -138,10 +151,19 @@ class _Taking:
         self._architecture = architecture()
         self._dumps: dict[int, pystacks.Dump] = {}
         self._maps: dict[int, procfs.Maps] = {}
+        self._begun: tuple[Tree, _Look] | None = None
+
+    def begin(self) -> None:
+        """Take the first look."""
+        tree = self._find()
+        self._begun = tree, self._look(tree)
 
     def take(self) -> Snapshot:
-        tree = self._find()
-        first = self._look(tree)
+        """Return the snapshot; takes the rest of the time between the two looks."""
+        if self._begun is None:
+            self.begin()
+        assert self._begun is not None
+        tree, first = self._begun
         stacks = threading.Thread(target=self._ask_python, args=(tree, first), name="qtrace-python")
         stacks.start()
         descriptors = index_descriptors(procfs.all_pids())

@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-
-import typer
+from typing import TYPE_CHECKING
 
 from qtrace.errors import QtraceError
+
+if TYPE_CHECKING:
+    import typer
 
 VERBS: dict[str, str] = {
     "record": "record",
@@ -30,6 +32,8 @@ VERBS: dict[str, str] = {
 
 def build_app(argv: list[str]) -> typer.Typer:
     """Return the application with the verb that `argv` names, or with all of them for the help."""
+    import typer
+
     app = typer.Typer(
         name="qtrace",
         help="Who waits for whom, and why: trace and explain Python multiprocessing on Linux.",
@@ -63,6 +67,10 @@ def _prepared(words: list[str]) -> list[str]:
 def main() -> None:
     """Run the command line and end the process with its exit status."""
     words = sys.argv[1:]
+    if words[:1] == ["explain"]:
+        from qtrace.cli import early
+
+        early.begin(words[1:])
     try:
         build_app(words)(_prepared(words))
     except QtraceError as error:

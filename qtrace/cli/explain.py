@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qtrace import pipeline
+from qtrace.cli import early
 from qtrace.cli.terminal import colour_of, width_of
 from qtrace.errors import TargetError, UsageError
 from qtrace.model.kinds import STUCK, VerdictKind
@@ -104,7 +105,7 @@ def parse_time(text: str) -> int:
 
 
 def _of_process(pid: int, scope: str, python: bool, as_json: bool, watch: bool, wait: bool) -> Verdict:
-    verdict = pipeline.explain_pid(pid, scope=scope, python=python)
+    verdict = pipeline.explain_pid(pid, scope=scope, python=python, look=early.take(pid, scope, python))
     if wait:
         verdict = _until_stuck(pid, scope, python, verdict)
     _show(verdict, as_json, "pid", pid)
