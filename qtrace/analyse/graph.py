@@ -114,12 +114,12 @@ def build(scene: Scene) -> WaitGraph:
     live = live_threads({tid: node.full for tid, node in nodes.items()})
     strictly_live = live_threads({tid: node.strict for tid, node in nodes.items()})
     stuck = frozenset(tid for tid, node in nodes.items() if node.blocked and tid not in live)
-    spinning, hopeless = _spinning(nodes, live)
+    spinning, hopeless = _spinning(scene, nodes, live)
     return WaitGraph(scene, nodes, stuck, stuck - strictly_live, spinning, hopeless)
 
 
-def _spinning(nodes: Mapping[Tid, Node], live: frozenset[Tid]) -> tuple[frozenset[Tid], frozenset[Tid]]:
-    rounds = {tid for tid, node in nodes.items() if tid in live and _goes_round(node)}
+def _spinning(scene: Scene, nodes: Mapping[Tid, Node], live: frozenset[Tid]) -> tuple[frozenset[Tid], frozenset[Tid]]:
+    rounds = {tid for tid, node in nodes.items() if tid in live and _goes_round(scene, node)}
     candidates = {tid for tid in rounds if _nobody_left(nodes[tid], rounds)}
     if not candidates:
         return frozenset(), frozenset()
@@ -147,7 +147,7 @@ _ASKS = (
 with a timeout is how schedulers and event loops sleep."""
 
 
-def _goes_round(node: Node) -> bool:
+def _goes_round(scene: Scene, node: Node) -> bool:
     # A call with a timeout that is entered again and again, on something that only others can bring
     # about.
     actor = node.actor
@@ -158,7 +158,24 @@ def _goes_round(node: Node) -> bool:
         return False  # `while not stop.poll(1): work()` sleeps between two rounds of work
     if actor.thread.is_main and _ways_out(actor):
         return False  # the loop looks at what a handler sets
-    return actor.does(*_ASKS) is not None and actor.within(Doing.EVENT_LOOP) is None
+    asks = actor.does(*_ASKS) is not None or _asks_the_dead(scene, node)
+    return asks and actor.within(Doing.EVENT_LOOP) is None
+
+
+def _asks_the_dead(scene: Scene, node: Node) -> bool:
+    # A bare poll or select on streams whose only open write ends are the reader's own, when a process
+    # that it made has ended: that one had the other ends.
+    if node.edges or any(event.kind not in _STREAMS for event in node.events):
+        return False
+    processes = (scene.process(pid) for pid in scene.started_by(node.actor.pid))
+    if any(process is not None and not process.alive for process in processes):
+        return True
+    uses = scene.snapshot.history.uses
+    dead = {death.pid for death in scene.snapshot.history.deaths} - {node.actor.pid}
+    return any((pid, event.object_id) in uses for pid in dead for event in node.events)
+
+
+_STREAMS = frozenset({WaitKind.PIPE_EMPTY, WaitKind.SOCKET_EMPTY})
 
 
 def _in_a_loop(actor: Actor) -> bool:
@@ -196,7 +213,7 @@ def _has_workers(scene: Scene, handler: Actor) -> bool:
     # there may be none: the handler is the one who goes on.
     if any(other.helper is not None and other.helper.role is Role.WORKER for other in scene.actors_of(handler.pid)):
         return True
-    mains = (scene.main_of(pid) for pid in scene.children.get(handler.pid, ()))
+    mains = (scene.main_of(pid) for pid in scene.started_by(handler.pid))
     return any(main is not None and (main.helper is None or main.helper.role is Role.WORKER) for main in mains)
 
 

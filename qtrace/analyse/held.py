@@ -1,8 +1,9 @@
 """Which locks a thread holds, as far as the text of the program around its frames shows.
 
 A lock that was free when it was taken left no trace in the kernel. But a thread that stands inside
-``with lock:`` holds it, and two expressions mean the same lock if they are the same global of one
-file, an attribute of the same object (py-spy gives addresses), or a local with the same address.
+``with lock:``, or after ``lock.acquire()`` without a release, holds it. Two expressions mean the
+same lock if they are the same global of one file, an attribute of the same object (py-spy gives
+addresses), or a local with the same address.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from qtrace.analyse.activity import Doing, address_of, base_name, library_path, type_of
 from qtrace.analyse.scene import Actor, Scene
+from qtrace.model.around import TAKEN
 from qtrace.model.ids import Tgid
 from qtrace.model.snapshot import Frame
 
@@ -63,7 +65,7 @@ def lock_name(expression: str, frame: Frame) -> LockName | None:
 
 
 def locks_held(actor: Actor) -> tuple[Held, ...]:
-    """Return the locks that the thread holds by the `with` statements around its frames."""
+    """Return the locks that the thread holds by the statements around its frames."""
     return tuple(_held(actor))
 
 
@@ -101,7 +103,9 @@ def _may_be_lock(expression: str, frame: Frame) -> bool:
 
 
 def expressions_of(head: str) -> list[str]:
-    """Return what a `with` statement enters: ``["a", "b"]`` of ``with a as x, b``."""
+    """Return what a `with` statement enters: ``["a", "b"]`` of ``with a as x, b``; ``["a"]`` of ``a.acquire()``."""
+    if head.endswith(TAKEN):
+        return [head.removesuffix(TAKEN)]
     found = _WITH.match(head)
     if not found:
         return []

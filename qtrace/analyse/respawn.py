@@ -55,7 +55,7 @@ def respawn_storm(graph: WaitGraph) -> RespawnStorm | None:
             chain = (node, graph.nodes[results.tid])
             evidence = {
                 "living_workers": len(children),
-                "workers_made": graph.scene.snapshot.history.children_made.get(node.actor.pid),
+                "workers_made": _made(graph, node.actor.pid) or None,
             }
             return RespawnStorm(chain, _lines(node.actor), evidence)
     return None
@@ -66,7 +66,7 @@ def _titled(actors: tuple[Actor, ...], title: str) -> Actor | None:
 
 
 def _workers_of(graph: WaitGraph, pid: Tgid) -> list[Actor]:
-    mains = (graph.scene.main_of(child) for child in graph.scene.children.get(pid, ()))
+    mains = (graph.scene.main_of(child) for child in graph.scene.started_by(pid))
     return [
         main
         for main in mains
@@ -74,9 +74,14 @@ def _workers_of(graph: WaitGraph, pid: Tgid) -> list[Actor]:
     ]
 
 
+def _made(graph: WaitGraph, pid: Tgid) -> int:
+    makers = (pid, *(child for child in graph.scene.children.get(pid, ()) if graph.scene.is_fork_server(child)))
+    return sum(graph.scene.snapshot.history.children_made.get(maker, 0) for maker in makers)
+
+
 def _storms(graph: WaitGraph, handler: Actor, results: Actor, workers: list[Actor], pid: Tgid) -> bool:
     snapshot = graph.scene.snapshot
-    made = snapshot.history.children_made.get(pid, 0)
+    made = _made(graph, pid)
     failed = [d for d in snapshot.history.deaths if d.exit_code or d.exit_signal]
     if made >= _MANY_CHILDREN and len(failed) >= _MANY_CHILDREN and len(failed) >= made // 2:
         return True

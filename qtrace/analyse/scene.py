@@ -116,6 +116,19 @@ class Scene:
             if process is not None:
                 yield process.pid
 
+    def started_by(self, pid: Tgid) -> tuple[Tgid, ...]:
+        """Return the children of a process, and those that its fork server made for it."""
+        own = self.children.get(pid, ())
+        servers = [child for child in own if self.is_fork_server(child)]
+        return tuple(child for child in own if child not in servers) + tuple(
+            made for server in servers for made in self.children.get(server, ())
+        )
+
+    def is_fork_server(self, pid: Tgid) -> bool:
+        """Whether a process is multiprocessing's fork server."""
+        main = self.main_of(pid)
+        return main is not None and main.helper is not None and main.helper.role is Role.FORK_SERVER
+
     def serves_the_outside(self, pid: Tgid) -> bool:
         """Whether nobody of the tree started a process: what it serves may be anybody."""
         process = self.process(pid)

@@ -36,7 +36,11 @@ def torn_message_of(scene: Scene, actor: Actor) -> Torn | None:
         return None
     framing = scene.snapshot.history.framing.get(wants[0].object_id)
     if framing is not None and 0 < framing.received_bytes < framing.message_bytes:
-        return _by_framing(framing)
+        missing = framing.message_bytes - framing.received_bytes
+        # A Connection asks for exactly what is missing: other programs' bytes, which may look like a
+        # length too, are read by whole buffers.
+        if wants[0].requested_bytes in (None, missing):
+            return _by_framing(framing)
     return _by_frames(actor)
 
 

@@ -11,6 +11,9 @@ import re
 from collections.abc import Sequence
 
 _HEAD = re.compile(r"(async\s+)?(with|while|for|try|if|elif|else|except|finally|def|class|match|case)\b")
+_TAKEN = re.compile(r"(?:\w+\s*=\s*)?([A-Za-z_][\w.]*)\.(acquire|release)\(")
+TAKEN = ".acquire()"
+"""What an entry ends with that is no head but a lock taken before the line in the same blocks."""
 _ENDS_FUNCTION = ("def ", "class ", "async def ")
 _TAB = 8
 
@@ -26,6 +29,8 @@ def heads_around(lines: Sequence[str], line: int) -> tuple[str, ...]:
     A head is the statement's first line without the colon and what follows it: ``with lock``.
     Where the line itself is a one-line ``with lock: work()``, its own head comes first, marked
     by a colon at the end (``with lock:``): whether the lock is held there depends on the frame.
+    Between the heads stand the locks that earlier lines of the same blocks have taken and not given
+    back, as ``lock.acquire()``.
 
     Args:
         lines: The file's lines.
@@ -38,15 +43,21 @@ def heads_around(lines: Sequence[str], line: int) -> tuple[str, ...]:
     if own.startswith(("with ", "async with ")) and not own.endswith(":") and ":" in own:
         heads.append(_head(own) + ":")
     limit = _indent(lines[line - 1])
+    given_back: set[str] = set()
     for text in reversed(lines[: line - 1]):
-        if limit == 0:
-            break
         stripped = text.strip()
-        if not stripped or stripped.startswith("#") or _indent(text) >= limit:
+        if not stripped or stripped.startswith("#"):
             continue
-        if not _HEAD.match(stripped):
+        indent = _indent(text)
+        if indent == limit:
+            taken = _TAKEN.match(stripped)
+            if taken and taken[2] == "release":
+                given_back.add(taken[1])
+            elif taken and taken[1] not in given_back:
+                heads.append(taken[1] + TAKEN)
+        if indent >= limit or not _HEAD.match(stripped):
             continue
-        limit = _indent(text)
+        limit = indent
         if stripped.startswith(_ENDS_FUNCTION):
             break
         heads.append(_head(stripped))

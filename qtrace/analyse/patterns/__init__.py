@@ -52,10 +52,10 @@ _RULES: tuple[Rule, ...] = (
     self_pipe_full,
     bounded_queue,
     task_done,
+    grandchild_holds_pipe,
     missing_sentinel,
     open_write_end,
     producer_gone,
-    grandchild_holds_pipe,
     both_ends_empty,
     missing_participant,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qtrace.analyse.activity import Doing, address_of, base_name, library_path, type_of
+from qtrace.analyse.edges import EXACT
 from qtrace.analyse.futexes import queue_lock_of
 from qtrace.analyse.graph import Node
 from qtrace.analyse.held import locks_held
@@ -15,7 +16,6 @@ from qtrace.analyse.patterns.marks import (
     death_facts,
     first_crashed,
     getting,
-    joins,
     putting,
     root_of,
     target_of,
@@ -31,7 +31,7 @@ _IN_A_LOCK_CIRCLE = frozenset({WaitKind.LOCK, WaitKind.FILE_LOCK, WaitKind.GIL, 
 def lock_order(case: Case) -> Finding | None:
     """Several threads, each of which holds a lock that the next one wants."""
     circle = case.circle
-    if len(circle) < 2 or any(node.kind not in _IN_A_LOCK_CIRCLE for node in circle):
+    if len(circle) < 2 or any(node.kind not in _IN_A_LOCK_CIRCLE or putting(node) is not None for node in circle):
         return None
     lines: tuple[Line, ...] = ()
     for node in circle:
@@ -51,6 +51,8 @@ def lock_order(case: Case) -> Finding | None:
 def self_relock(case: Case) -> Finding | None:
     """A thread waits for a lock that it took itself, further out in its own stack."""
     node = case.last
+    if node.kind is WaitKind.FILE_LOCK:
+        return _file_locked_twice(case, node)
     if node.kind not in LOCKS or len(case.circle) > 1:
         return None
     held = next((e.narrowed.self_held for e in node.events if e.narrowed and e.narrowed.self_held), None)
@@ -79,6 +81,21 @@ def _relocked(lines: tuple[Line, ...]) -> Finding:
         "Use threading.RLock (multiprocessing.RLock between processes), or split the function into a locked "
         "outer and an unlocked inner one.",
         tuple(dict.fromkeys(lines)),
+    )
+
+
+def _file_locked_twice(case: Case, node: Node) -> Finding | None:
+    # flock belongs to the open file: a second open() of the same path waits for the first.
+    target = target_of(case, node)
+    if target is None or target.owner_pid != node.actor.pid or len(case.scene.actors_of(node.actor.pid)) > 1:
+        return None
+    return Finding(
+        PatternId.SELF_RELOCK,
+        "Open the lock's file once and keep it, or give the lock back before it is taken again: flock() belongs to "
+        "the open file, so a second open() of the same path waits for the first.",
+        first_own_line(node.actor, "waits for a file lock that this process holds through another open file"),
+        {"path": target.path or target.label},
+        f"{case.names.actor(node.actor)} waits for a file lock that it holds itself, by another open file.",
     )
 
 
@@ -185,7 +202,7 @@ def dead_lock_holder(case: Case) -> Finding | None:
     node = next((link for link in case.circle if link.kind in LOCKS), case.last)
     if node.kind not in LOCKS or node.actor.does(*NOTIFIED) is not None:
         return None
-    if case.circle and not _only_joined(case, node):
+    if case.circle and not _only_shared(case, node):
         return None
     if node.actor.within(Doing.EVENT_LOOP) is not None and not is_shared(node):
         return None
@@ -200,13 +217,13 @@ def dead_lock_holder(case: Case) -> Finding | None:
     target = target_of(case, node)
     if target is not None and target.value is not None:
         facts["value"] = target.value
-    who = f"{dead.name}, which {dead.how()}" if dead is not None else "a process or thread that has ended"
+    holder = f"last held by {dead.name}, which {dead.how()}" if dead is not None else _NO_HOLDER
     return Finding(
         PatternId.DEAD_LOCK_HOLDER,
         _DEAD_HOLDER_QUEUE if lock else _DEAD_HOLDER,
         first_own_line(node.actor, f"waits for {name}, which nobody is left to release"),
         facts,
-        f"{case.names.actor(node.actor)} waits for {name}, last held by {who}.",
+        f"{case.names.actor(node.actor)} waits for {name}, {holder}.",
         "" if dead is not None else "the lock was held by one that has ended",
     )
 
@@ -216,14 +233,25 @@ def is_shared(node: Node) -> bool:
     return bool(node.events) and node.events[0].object_id.startswith("shared:")
 
 
-def _only_joined(case: Case, node: Node) -> bool:
-    # A circle that closes only because those who join the waiter share the lock's memory: somebody
-    # who had it has crashed, and none of them stands where it is held.
-    if first_crashed(case) is None or not is_shared(node):
+def _only_shared(case: Case, node: Node) -> bool:
+    # A circle that closes only because those who wait for the waiter share the lock's memory: none
+    # of them stands where it is held, by the text of their frames, and they wait for other things.
+    narrowed = node.events[0].narrowed if node.events else None
+    if not is_shared(node) or (narrowed is not None and not narrowed.hint):
         return False
-    return all(joins(link) and not locks_held(link.actor) for link in case.circle if link is not node)
+    others = [link for link in case.circle if link is not node]
+    return all(_holds_nothing(link) and (link.kind not in LOCKS or _same_word(link, node)) for link in others)
 
 
+def _holds_nothing(link: Node) -> bool:
+    return bool(link.actor.stack) and not locks_held(link.actor)
+
+
+def _same_word(one: Node, other: Node) -> bool:
+    return bool(one.events) and one.events[0].object_id == other.events[0].object_id
+
+
+_NO_HOLDER = "which nobody who lives seems to hold: whoever had it has ended"
 _DEAD_HOLDER_QUEUE = (
     "Never terminate() or kill a process that may be inside get() or put(): tell it to stop by a sentinel, "
     "or give each worker a Pipe of its own; concurrent.futures.ProcessPoolExecutor notices dead workers."
@@ -259,6 +287,8 @@ def missing_participant(case: Case) -> Finding | None:
             continue
         if getting(node) is not None or putting(node) is not None:
             continue
+        if any(edge.cost == EXACT for edge in node.edges):
+            continue  # who would speak is known, and held up by something else
         dead = first_crashed(case)
         lines = first_own_line(node.actor, "waits for one who is gone, or who spoke before this began to wait")
         return Finding(

@@ -15,6 +15,7 @@ from qtrace.analyse.patterns.marks import (
     root_of,
     target_of,
 )
+from qtrace.analyse.providers import Event
 from qtrace.model.ids import Tgid
 from qtrace.model.kinds import ObjectKind, PatternId, WaitKind
 from qtrace.model.snapshot import WaitObject
@@ -83,16 +84,36 @@ def open_write_end(case: Case) -> Finding | None:
     for node in case.nodes:
         if of_a_queue(node) or node.actor.helper is not None or not node.events:
             continue
-        if any(event.kind is not WaitKind.PIPE_EMPTY for event in node.events):
+        if any(event.kind not in EMPTY for event in node.events):
             continue
-        targets = [case.scene.target(event.object_id) for event in node.events]
-        writers = {pid for target in targets if target is not None for pid in living_holders(case, target, "w")}
+        ends = [_written_end(case, event) for event in node.events]
+        writers = {pid for end in ends if end is not None for pid in living_holders(case, end, "w")}
         others = sorted(writers - {node.actor.pid})
-        if others and all(_inherited(case, node, pid) for pid in others):
+        if others and (all(_inherited(case, node, pid) for pid in others) or _kept_above(case, node, others)):
             return _inherited_end(case, node, others)
         if writers and not others:
             return _own_end(case, node)
     return None
+
+
+def _written_end(case: Case, event: Event) -> WaitObject | None:
+    target = case.scene.target(event.object_id)
+    if event.kind is not WaitKind.SOCKET_EMPTY:
+        return target
+    return case.scene.target(target.peer) if target is not None and target.peer is not None else None
+
+
+def _kept_above(case: Case, node: Node, others: list[Tgid]) -> bool:
+    # Whoever started the reader has closed its own end, and meant that to be the end of the stream;
+    # one further up, from whom it had it, has not.
+    parent = node.actor.process.ppid
+    family = set(case.scene.ancestors(node.actor.pid))
+    return parent not in others and node.actor.process.argv != _argv(case, parent) and set(others) <= family
+
+
+def _argv(case: Case, pid: Tgid) -> tuple[str, ...]:
+    process = case.scene.process(pid)
+    return process.argv if process is not None else ()
 
 
 def _inherited(case: Case, node: Node, pid: Tgid) -> bool:
@@ -120,8 +141,8 @@ def _inherited_end(case: Case, node: Node, others: list[Tgid]) -> Finding:
         "method, under which children inherit only what they are given.",
         lines,
         {"inherited_by": [int(pid) for pid in others], "pipe": str(node.events[0].object_id)},
-        f"{case.names.actor(node.actor)} waits for the end of a pipe that {keeper} has inherited and keeps open.",
-        f"{keeper} inherited the write end and never writes to it",
+        f"{case.names.actor(node.actor)} waits for the end of a stream that {keeper} keeps open.",
+        f"{keeper} has the write end and never writes to it",
     )
 
 
@@ -132,7 +153,7 @@ def _own_end(case: Case, node: Node) -> Finding:
         "or the end of the stream never comes.",
         first_own_line(node.actor, "waits for the end of a stream whose last write end it holds itself"),
         {"pipe": str(node.events[0].object_id)},
-        f"{case.names.actor(node.actor)} reads from a pipe whose only open write end is its own.",
+        f"{case.names.actor(node.actor)} reads from a stream whose only open write end is its own.",
     )
 
 

@@ -27,7 +27,7 @@ def pool_worker_lost(case: Case) -> Finding | None:
         return None
     workers = [
         main
-        for pid in case.scene.children.get(waiting.actor.pid, ())
+        for pid in case.scene.started_by(waiting.actor.pid)
         if (main := case.scene.main_of(pid)) is not None and main.helper is not None and is_worker(main)
     ]
     if any(not worker.idle for worker in workers):
