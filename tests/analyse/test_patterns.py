@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from qtrace.analyse.explain import explain_snapshot
+from qtrace.model.around import heads_around
 from qtrace.model.ids import Fd, ObjectId, Tgid, Tid
 from qtrace.model.kinds import STUCK as STUCK_KINDS
 from qtrace.model.kinds import Certainty, ObjectKind, PatternId, VerdictKind, WaitKind
@@ -117,6 +118,34 @@ def relock_by_acquire() -> SceneBuilder:
     scene.process(100, name="app.py")
     stack = [frame("/home/u/app.py:5 <module>", "lock.acquire()")]
     scene.thread(100, 100, "futex", wants_futex(100), stack=stack)
+    return scene
+
+
+def file_locked_twice() -> SceneBuilder:
+    scene = SceneBuilder()
+    scene.process(100, name="app.py")
+    lock = ObjectId("lock:8:1")
+    holders = (Holder(Tgid(100), Fd(3)), Holder(Tgid(100), Fd(4)))
+    scene.objects[lock] = WaitObject(lock, ObjectKind.FILE_LOCK, "/tmp/l", owner_pid=Tgid(100), holders=holders)
+    scene.thread(100, 100, "flock", Want(WaitKind.FILE_LOCK, lock, Fd(4)), stack=take_lock("f"))
+    return scene
+
+
+def locks_taken_by_acquire() -> SceneBuilder:
+    scene = pair("Process-1")
+    words = [scene.semaphore(number, (100, 200)) for number in (1, 2)]
+    for pid, wanted, held in ((100, 1, 0), (200, 0, 1)):
+        source = f"lock_{wanted}.acquire()"
+        stack = [frame(f"/home/u/app.py:{pid} work", source, f"lock_{held}.acquire()")]
+        scene.thread(pid, pid, "futex", wants_shared(words[wanted]), stack=stack)
+    return scene
+
+
+def holder_gone_without_a_trace() -> SceneBuilder:
+    # The joiner shares the lock's memory, and has nothing to do with it.
+    scene = pair("Process-2")
+    joins_child(scene)
+    scene.thread(200, 200, "futex", wants_shared(scene.semaphore(1, (100, 200))), stack=take_lock("lock"))
     return scene
 
 
@@ -290,6 +319,17 @@ def no_consumer() -> SceneBuilder:
     return scene
 
 
+def two_stages_without_consumer() -> SceneBuilder:
+    scene = pair("Process-1")
+    for pid, word in ((100, scene.semaphore(1, (100, 200))), (200, scene.semaphore(2, (100, 200)))):
+        stack = [
+            frame("multiprocessing/queues.py:89 Queue.put", self=f"<Queue at {word}>"),
+            frame(f"/home/u/app.py:{pid} stage", "q.put(i)"),
+        ]
+        scene.thread(pid, pid, "futex", wants_shared(word), stack=stack)
+    return scene
+
+
 def not_marked_done() -> SceneBuilder:
     scene = pair("Process-1")
     tasks = scene.pipe(7, readers=(100, 200), writers=(100, 200))
@@ -333,6 +373,42 @@ def keeps_its_own_open() -> SceneBuilder:
     pipe = scene.pipe(7, readers=(200,), writers=(200,))
     joins_child(scene)
     scene.thread(200, 200, "read", wants_read(pipe), stack=[frame("/home/u/app.py:5 worker", "os.read(r, 100)")])
+    return scene
+
+
+def keeps_its_own_socket_open() -> SceneBuilder:
+    scene = pair("Process-1")
+    joins_child(scene)
+    ends = [ObjectId(f"socket:[{number}]") for number in (7, 8)]
+    for end, peer in (ends, ends[::-1]):
+        holders = (Holder(Tgid(200), Fd(3)),)
+        scene.objects[end] = WaitObject(end, ObjectKind.SOCKET, "unix socket", 0, 4096, peer=peer, holders=holders)
+    want = Want(WaitKind.SOCKET_EMPTY, ends[0], Fd(3), "r", 4)
+    stack = [
+        frame("multiprocessing/connection.py:398 Connection._recv", size="4", remaining="4"),
+        frame("multiprocessing/connection.py:250 _ConnectionBase.recv"),
+        frame("/home/u/app.py:5 worker", "conn.recv()"),
+    ]
+    scene.thread(200, 200, "read", want, stack=stack)
+    return scene
+
+
+def starter_closed_one_above_did_not() -> SceneBuilder:
+    scene = pair("Process-1")
+    scene.process(300, 200, name="wc", argv=("wc", "-c"), python=False)
+    joins_child(scene)
+    pipe = scene.pipe(7, readers=(300,), writers=(100,))
+    scene.thread(200, 200, "wait4", wants_child(300), stack=[frame("/home/u/app.py:5 count", "p.wait()")])
+    scene.thread(300, 300, "read", wants_read(pipe, 4096))
+    return scene
+
+
+def selects_pipe_of_dead_child() -> SceneBuilder:
+    scene = pair("Process-1", state="Z", exit_code=1)
+    pipe = scene.pipe(7, readers=(100,), writers=(100,))
+    stack = [frame("/home/u/app.py:5 <module>", "if select.select([r], [], [], 0.2)[0]:", "while not got")]
+    want = Want(WaitKind.PIPE_EMPTY, pipe, Fd(3), "r")
+    scene.thread(100, 100, "pselect6", want, stack=stack, timeout_ns=200_000_000, moved=True)
     return scene
 
 
@@ -398,6 +474,13 @@ STUCK: list[tuple[PatternId, VerdictKind, Scene]] = [
     (PatternId.LOCK_ORDER, VerdictKind.DEADLOCK, file_lock_circle),
     (PatternId.SELF_RELOCK, VerdictKind.ORPHANED, relock),
     (PatternId.SELF_RELOCK, VerdictKind.ORPHANED, relock_by_acquire),
+    (PatternId.SELF_RELOCK, VerdictKind.ORPHANED, file_locked_twice),
+    (PatternId.LOCK_ORDER, VerdictKind.DEADLOCK, locks_taken_by_acquire),
+    (PatternId.DEAD_LOCK_HOLDER, VerdictKind.DEADLOCK, holder_gone_without_a_trace),
+    (PatternId.BOUNDED_QUEUE_NO_CONSUMER, VerdictKind.DEADLOCK, two_stages_without_consumer),
+    (PatternId.OWN_WRITE_END, VerdictKind.ORPHANED, keeps_its_own_socket_open),
+    (PatternId.OWN_WRITE_END, VerdictKind.LIVELOCK, selects_pipe_of_dead_child),
+    (PatternId.INHERITED_WRITE_END, VerdictKind.DEADLOCK, starter_closed_one_above_did_not),
     (PatternId.SIGNAL_HANDLER_REENTRY, VerdictKind.ORPHANED, handler),
     (PatternId.FORK_HELD_LOCK, VerdictKind.ORPHANED, forked_with_lock),
     (PatternId.POOL_WORKER_LOST, VerdictKind.DEADLOCK, pool),
@@ -468,6 +551,23 @@ def test_a_torn_message_says_how_much_came() -> None:
         "writer_process": "Process-1",
         "writer_exit": 0,
     }
+
+
+def test_bytes_that_look_like_a_length_are_no_torn_message() -> None:
+    """A reader that asks for a whole buffer does not read a Connection's message."""
+    scene = torn_by_recording()
+    thread = scene.threads[Tid(100)]
+    asks = replace(thread, wants=(replace(thread.wants[0], requested_bytes=8192),), stack=())
+    scene.threads[Tid(100)] = asks
+    assert explained(lambda: scene).pattern is not PatternId.TORN_MESSAGE
+
+
+def test_a_lock_that_was_given_back_is_not_held() -> None:
+    """acquire() counts until the line that gives the lock back, in the blocks around a line."""
+    lines = ["first.acquire()", "first.release()", "def work():", "    second.acquire()", "    try:", "        wait()"]
+    assert heads_around(lines, 6) == ("try", "second.acquire()")
+    assert heads_around([*lines, "wait()"], 7) == ()
+    assert heads_around(["ok = first.acquire(timeout=3)", "wait()"], 2) == ("first.acquire()",)
 
 
 def test_a_torn_message_is_proven_where_the_writer_is_known_to_be_dead() -> None:
