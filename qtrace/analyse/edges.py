@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from qtrace.analyse.activity import Doing, address_of, library_path, type_of
+from qtrace.analyse.bystanders import words_of
 from qtrace.analyse.futexes import FUTEX_KINDS, queue_lock_of
 from qtrace.analyse.reduction import Need
 from qtrace.analyse.scene import Actor, Scene
@@ -47,7 +48,8 @@ class Groups:
 
     scene: Scene
     _needs: dict[tuple[Tgid, ...], Need] = field(default_factory=dict)
-    _sharers: dict[tuple[tuple[Tgid, ...], bool], Sharers] = field(default_factory=dict)
+    _able: dict[tuple[Tgid, ...], tuple[Need, tuple[str, ...]]] = field(default_factory=dict)
+    _sharers: dict[tuple[tuple[Tgid, ...], bool, bool], Sharers] = field(default_factory=dict)
 
     def any_thread(self, pids: tuple[Tgid, ...]) -> Need:
         """Return the need for any one living thread of these processes."""
@@ -60,21 +62,36 @@ class Groups:
             self._needs[pids] = need
         return need
 
-    def sharers(self, pids: tuple[Tgid, ...], lock: bool) -> Sharers:
+    def able(self, pids: tuple[Tgid, ...]) -> tuple[Need, tuple[str, ...]]:
+        """Return the need for any one thread that is no bystander, and what that rests on."""
+        found = self._able.get(pids)
+        if found is None:
+            actors = [actor for pid in pids for actor in self.scene.actors_of(pid)]
+            looking_on = tuple(words_of(actor.thread) for actor in actors if actor.bystander)
+            need = self.any_thread(pids)
+            if looking_on:
+                need = Need(tuple(actor.tid for actor in actors if not actor.bystander))
+            found = self._able[pids] = need, looking_on
+        return found
+
+    def sharers(self, pids: tuple[Tgid, ...], lock: bool, active: bool) -> Sharers:
         """Return who might end a wait on a word that these processes share, the likeliest first.
 
         Args:
             pids: The processes.
             lock: Whether the word is a lock of the program's own, which library helpers never take.
+            active: Whether it takes more than to be there: bystanders are left out.
         """
-        found = self._sharers.get((pids, lock))
+        found = self._sharers.get((pids, lock, active))
         if found is None:
-            found = self._sharers[pids, lock] = self._ranked(pids, lock)
+            found = self._sharers[pids, lock, active] = self._ranked(pids, lock, active)
         return found
 
-    def _ranked(self, pids: tuple[Tgid, ...], lock: bool) -> Sharers:
+    def _ranked(self, pids: tuple[Tgid, ...], lock: bool, active: bool) -> Sharers:
         actors = [actor for pid in pids for actor in self.scene.actors_of(pid)]
-        able = [actor for actor in actors if not (lock and _never_takes_locks(actor))]
+        able = [
+            actor for actor in actors if not (lock and _never_takes_locks(actor)) and not (active and actor.bystander)
+        ]
         shown = [(_cost_of(actor), actor) for actor in able if not actor.transparent]
         shown.sort(key=lambda entry: (lock and not waits_for_lock(entry[1]), entry[0]))
         need = self.any_thread(pids) if len(able) == len(actors) else Need(tuple(actor.tid for actor in able))
@@ -120,7 +137,7 @@ def edge_to(actor: Actor, other: Actor, why: str) -> Edge:
         cost += POSSIBLE
     if other.helper is not None and other.helper.role is Role.FEEDER and actor.does(*QUEUE_READS) is None:
         cost += POSSIBLE  # a feeder writes to the pipe of its own queue
-    if _fellow_reader(actor, other):
+    if _fellow_reader(actor, other) or _fellow_writer(actor, other):
         cost += IDLE
     return Edge(other.pid, other.tid, Certainty.LIKELY, why, cost)
 
@@ -142,6 +159,11 @@ _HANDLE_TYPES = frozenset({"Connection", "_ConnectionBase", "SimpleQueue", "Queu
 def _fellow_reader(actor: Actor, other: Actor) -> bool:
     # Whoever waits for the read lock of a queue waits for readers, and writes to none.
     return actor.does(*QUEUE_READS) is not None and queue_lock_of(other) == "read lock"
+
+
+def _fellow_writer(actor: Actor, other: Actor) -> bool:
+    # Nor does one that waits for the write lock of a queue read from it.
+    return actor.does(Doing.SIMPLEQ_PUT, Doing.MPQ_FEED) is not None and queue_lock_of(other) == "write lock"
 
 
 def users_first(scene: Scene, actor: Actor, edges: tuple[Edge, ...]) -> tuple[Edge, ...]:
@@ -169,7 +191,7 @@ def _was_given(scene: Scene, actor: Actor, other: Actor) -> bool:
         return False
     if not actor.does(*QUEUE_READS, Doing.SIMPLEQ_PUT, Doing.CONNECTION_SEND, Doing.CONNECTION_RECV):
         return False
-    if _fellow_reader(actor, other):
+    if _fellow_reader(actor, other) or _fellow_writer(actor, other):
         return False
     if not scene.is_forked_copy(other.pid):
         return True
@@ -210,7 +232,7 @@ def sharers(
     """
     why = _SHARER_WORDS.get(kind, "shares the lock's memory; who holds it is not known")
     lock = kind in (WaitKind.LOCK, WaitKind.SEMAPHORE) and actor.is_program
-    group = groups.sharers(pids, lock)
+    group = groups.sharers(pids, lock, not may_be_parked(actor, kind))
     shared = want.object_id.startswith("shared:")
     chosen: list[tuple[int, Actor]] = []
     for cost, other in group.ranked:
@@ -230,6 +252,24 @@ def sharers(
 
 
 _MOST_SHARERS = 100
+
+
+def may_be_parked(actor: Actor, kind: WaitKind) -> bool:
+    """Whether a thread may wait for an event on purpose, for ever, while others do the work."""
+    if kind is not WaitKind.CONDITION or actor.helper is not None:
+        return False
+    return actor.does(*_SPOKEN_FOR) is None
+
+
+_SPOKEN_FOR = (
+    Doing.QUEUE_GET,
+    Doing.QUEUE_PUT,
+    Doing.QUEUE_JOIN,
+    Doing.FUTURE_RESULT,
+    Doing.POOL_RESULT,
+    Doing.BARRIER,
+)
+"""Operations that end by what another thread hands over, and in which nobody parks."""
 
 
 def waits_for_lock(other: Actor) -> bool:

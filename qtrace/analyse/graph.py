@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qtrace.analyse.activity import Doing, own_frame
+from qtrace.analyse.bystanders import waits_in_vain
 from qtrace.analyse.edges import EXACT, IDLE, Edge, Groups, edges_to
 from qtrace.analyse.providers import Event, resolve
 from qtrace.analyse.reduction import ALWAYS, Need, all_of, any_of, live_threads
@@ -120,7 +121,7 @@ def build(scene: Scene) -> WaitGraph:
 
 def _spinning(scene: Scene, nodes: Mapping[Tid, Node], live: frozenset[Tid]) -> tuple[frozenset[Tid], frozenset[Tid]]:
     rounds = {tid for tid, node in nodes.items() if tid in live and _goes_round(scene, node)}
-    candidates = {tid for tid in rounds if _nobody_left(nodes[tid], rounds)}
+    candidates = {tid for tid in rounds if _in_vain(nodes[tid].actor) or _nobody_left(nodes[tid], rounds)}
     if not candidates:
         return frozenset(), frozenset()
     needs = {tid: node.untimed if tid in candidates else node.full for tid, node in nodes.items()}
@@ -153,13 +154,20 @@ def _goes_round(scene: Scene, node: Node) -> bool:
     actor = node.actor
     if node.standing is not Standing.TIMED or not node.events or not (actor.thread.moved or _in_a_loop(actor)):
         return False
+    if actor.thread.is_main and _ways_out(actor):
+        return False  # the loop looks at what a handler sets
+    if _in_vain(actor):
+        return True
     frame = own_frame(actor.stack)
     if frame is None or frame.source.startswith("while"):
         return False  # `while not stop.poll(1): work()` sleeps between two rounds of work
-    if actor.thread.is_main and _ways_out(actor):
-        return False  # the loop looks at what a handler sets
     asks = actor.does(*_ASKS) is not None or _asks_the_dead(scene, node)
     return asks and actor.within(Doing.EVENT_LOOP) is None
+
+
+def _in_vain(actor: Actor) -> bool:
+    step = actor.does(*_ASKS, Doing.PROCESS_JOIN, Doing.POPEN_WAIT)
+    return waits_in_vain(actor.stack, step.doing if step is not None else None)
 
 
 def _asks_the_dead(scene: Scene, node: Node) -> bool:
@@ -307,7 +315,8 @@ def _helper_node(scene: Scene, groups: Groups, actor: Actor) -> Node:
     assert helper is not None
     wide = helper.role in (Role.MANAGER, Role.FORK_SERVER)
     pids = tuple(scene.by_process) if wide else scene.address_space_of(actor.pid)
-    program = [other for pid in pids for other in scene.actors_of(pid) if other.tid != actor.tid and other.is_program]
+    others = (other for pid in pids for other in scene.actors_of(pid) if other.tid != actor.tid)
+    program = [other for other in others if other.is_program and not other.bystander]
     full = any_of(other.tid for other in program)
     words = f"{helper.title} only acts on what the program's own threads do"
     edges = [Edge(other.pid, other.tid, Certainty.LIKELY, words, IDLE) for other in program]

@@ -13,7 +13,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from qtrace.analyse.activity import Doing
-from qtrace.analyse.edges import EXACT, NATURAL, POSSIBLE, Edge, Groups, edge_to, edges_to, sharers, users_first
+from qtrace.analyse.edges import (
+    EXACT,
+    NATURAL,
+    POSSIBLE,
+    Edge,
+    Groups,
+    edge_to,
+    edges_to,
+    may_be_parked,
+    sharers,
+    users_first,
+)
 from qtrace.analyse.futexes import FUTEX_KINDS, Narrowed, futex_kind, is_shared, narrow
 from qtrace.analyse.reduction import ALWAYS, NEVER, Need, all_of, any_of
 from qtrace.analyse.scene import Actor, Scene
@@ -175,11 +186,21 @@ def _held_by(
     edges = users_first(scene, actor, edges_to(scene, actor, living, why, want))
     edges = edges or _closed_at_exit(scene, actor, kind)
     everyone = groups.any_thread(living)
+    able, looking_on = groups.able(living)
+    if looking_on and _is_output_of(scene, want, living):
+        able, looking_on = everyone, ()
     if kind is WaitKind.PIPE_FULL and _flushes_at_exit(scene, actor):
         words = "a process that waits for its feeder in order to end does not read its own queue"
-        others = groups.any_thread(tuple(pid for pid in living if pid != actor.pid))
+        others, _ = groups.able(tuple(pid for pid in living if pid != actor.pid))
         return Event(kind, want.object_id, edges, others, everyone, assumptions=(words,))
-    return Event(kind, want.object_id, edges, everyone, everyone)
+    return Event(kind, want.object_id, edges, able, everyone, assumptions=looking_on)
+
+
+def _is_output_of(scene: Scene, want: Want, pids: tuple[Tgid, ...]) -> bool:
+    # What a bystander prints reaches whoever reads its process's output.
+    target = scene.target(want.object_id)
+    holders = target.holders if target is not None else ()
+    return want.access == "r" and any(h.pid in pids and h.fd in (1, 2) and "w" in h.access for h in holders)
 
 
 def _flushes_at_exit(scene: Scene, actor: Actor) -> bool:
@@ -330,7 +351,8 @@ def _futex(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKin
     narrowed = narrow(scene, actor, want, kind)
     if narrowed is None:
         others, full = sharers(scene, groups, actor, want, kind, pids)
-        return Event(kind, want.object_id, others, full, everyone)
+        looking_on = () if may_be_parked(actor, kind) else groups.able(pids)[1]
+        return Event(kind, want.object_id, others, full, everyone, assumptions=looking_on)
     edges = tuple(
         Edge(other.pid, other.tid, narrowed.certainty, narrowed.why, _narrow_cost(other, narrowed))
         for other in narrowed.actors

@@ -14,6 +14,7 @@ from qtrace.analyse.activity import (
     since_fork,
     steps,
 )
+from qtrace.analyse.bystanders import is_bystander
 from qtrace.analyse.roles import Helper, helper_of, is_idle
 from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.kinds import Role
@@ -36,6 +37,8 @@ class Actor:
     helper: Helper | None
     idle: bool
     """A helper that stands in its own loop."""
+    bystander: bool = False
+    """It lives, and can help nobody: see `bystanders`."""
 
     @property
     def tid(self) -> Tid:
@@ -209,7 +212,8 @@ def _actor_of(thread: Thread, process: Process, parent: Process | None) -> Actor
     own = thread if len(stack) == len(thread.stack) else replace(thread, stack=stack)
     helper = helper_of(own, process, parent)
     idle = helper is not None and is_idle(own, helper)
-    return Actor(thread, process, stack, steps(stack), helper, idle)
+    bystander = helper is None and is_bystander(own, process)
+    return Actor(thread, process, stack, steps(stack), helper, idle, bystander)
 
 
 def _thread_objects(actors: Mapping[Tid, Actor]) -> dict[tuple[Tgid, str], Tid]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from qtrace.capture.memory import MemoryReader
 from qtrace.model.around import heads_around
+from qtrace.model.loops import loop_calls
 from qtrace.model.snapshot import Frame
 
 _SECONDS = 10.0
@@ -151,8 +152,10 @@ def _frame(raw: Mapping[str, Any], folder: str) -> Frame:
     line = int(raw["line"])
     lines = _source(file)
     source = lines[line - 1].strip() if 0 < line <= len(lines) else ""
-    around = heads_around(lines, line) if not _is_library(file) else ()
-    return Frame(file, line, raw["name"], source, dict(_variables(raw.get("locals") or ())), around)
+    variables = dict(_variables(raw.get("locals") or ()))
+    if _is_library(file):
+        return Frame(file, line, raw["name"], source, variables)
+    return Frame(file, line, raw["name"], source, variables, heads_around(lines, line), loop_calls(lines, line))
 
 
 def _variables(variables: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:

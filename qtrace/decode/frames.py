@@ -40,12 +40,17 @@ def _frame(plain: dict[str, Any]) -> Frame | None:
     file, line, function = plain.get("file"), plain.get("line"), plain.get("function")
     if not isinstance(file, str) or not isinstance(line, int) or not isinstance(function, str):
         return None
-    variables, around = plain.get("variables"), plain.get("around")
+    variables = plain.get("variables")
     return Frame(
         file,
         line,
         function,
         str(plain.get("source") or ""),
         {str(name): str(value) for name, value in variables.items()} if isinstance(variables, dict) else {},
-        tuple(str(head) for head in around) if isinstance(around, list) else (),
+        _words(plain.get("around")),
+        _words(plain.get("calls")),
     )
+
+
+def _words(plain: object) -> tuple[str, ...]:
+    return tuple(str(word) for word in plain) if isinstance(plain, list) else ()

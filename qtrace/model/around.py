@@ -18,7 +18,8 @@ _ENDS_FUNCTION = ("def ", "class ", "async def ")
 _TAB = 8
 
 
-def _indent(line: str) -> int:
+def indent_of(line: str) -> int:
+    """Return how far a line is indented, with tabs at every eighth column."""
     expanded = line.expandtabs(_TAB)
     return len(expanded) - len(expanded.lstrip())
 
@@ -42,13 +43,13 @@ def heads_around(lines: Sequence[str], line: int) -> tuple[str, ...]:
     own = lines[line - 1].strip()
     if own.startswith(("with ", "async with ")) and not own.endswith(":") and ":" in own:
         heads.append(_head(own) + ":")
-    limit = _indent(lines[line - 1])
+    limit = indent_of(lines[line - 1])
     given_back: set[str] = set()
     for text in reversed(lines[: line - 1]):
         stripped = text.strip()
         if not stripped or stripped.startswith("#"):
             continue
-        indent = _indent(text)
+        indent = indent_of(text)
         if indent == limit:
             taken = _TAKEN.match(stripped)
             if taken and taken[2] == "release":

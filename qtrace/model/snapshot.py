@@ -31,6 +31,9 @@ class Frame:
     `qtrace.model.around.heads_around` gives them: ``with lock``, ``while True``, ``try``.
     Says which locks a thread holds and whether it goes round in a loop. Only needed for the
     program's own files, not for the standard library's."""
+    calls: tuple[str, ...] = ()
+    """What the innermost ``while`` loop around the line calls, as `qtrace.model.loops.loop_calls` gives
+    it; empty where there is no loop, or the file is the library's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,101 @@
+"""Threads that live and can help nobody: by what the loop that they go round in calls.
+
+A heartbeat that only sleeps and prints holds the same pipes as the thread that hangs, and to a strict
+eye it might read one at any moment. Its code says that it will not. What rests on that is `likely`,
+and names the thread. Any call that is not known to be harmless makes the loop one that may help.
+"""
+
+from __future__ import annotations
+
+from qtrace.analyse.activity import Doing, library_path, own_frame
+from qtrace.model.kinds import WaitKind
+from qtrace.model.snapshot import Frame, Process, Thread
+
+_BUILTINS = """
+    print len str int float repr format round range min max sum sorted abs bool list dict tuple set enumerate zip
+    isinstance getattr hasattr id vars type divmod any all
+"""
+_OF_TIME_AND_SYSTEM = """
+    sleep time monotonic perf_counter process_time time_ns monotonic_ns ctime strftime localtime gmtime now utcnow
+    isoformat timestamp getpid getppid getloadavg cpu_count current_thread active_count main_thread get_ident
+    get_native_id getrusage memory_info cpu_percent utime touch exists stat getsize
+"""
+_METHODS = """
+    qsize is_alive is_set items keys values append appendleft extend clear copy upper lower strip split startswith
+    endswith rjust ljust center
+"""
+_HARMLESS = frozenset(f"{_BUILTINS} {_OF_TIME_AND_SYSTEM} {_METHODS}".split())
+"""Own names of functions and methods that end no wait of anybody else."""
+_HARMLESS_IN_FULL = frozenset({"sys.stdout.write", "sys.stdout.flush", "sys.stderr.write", "sys.stderr.flush", "open"})
+_WAITS = frozenset({"wait", "join"})
+"""Waiting ends no wait either; ``str.join`` has the same name."""
+_ASKS = frozenset(
+    {"get", "recv", "recv_bytes", "poll", "result", "done", "ready", "exception", "empty", "full", "select"}
+)
+_CLOCKS = frozenset({"time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "now", "utcnow", "timestamp"})
+_ENDS_BY_ITSELF = frozenset({"+=", "with", "del", "yield", "await", "import", "from", "exec", "raise"})
+"""What may end a loop without anybody's help, or do something for others."""
+_WAYS_OUT = frozenset({"return", "break"})
+
+
+def _harmless(name: str, more: frozenset[str] = _WAITS) -> bool:
+    own = name.rpartition(".")[2]
+    return own in _HARMLESS or own in more or name in _HARMLESS_IN_FULL
+
+
+def is_bystander(thread: Thread, process: Process) -> bool:
+    """Whether a thread goes round for ever in a loop that can end no other thread's wait.
+
+    Never a main thread, whose end is the program's, nor one that just runs: between two calls
+    nobody can say what it is at.
+    """
+    if thread.is_main or thread.call is None or thread.state == "R" or not process.python:
+        return False
+    if thread.timeout_ns is None and all(want.kind is not WaitKind.SLEEP for want in thread.wants):
+        return False
+    frames = [frame for frame in thread.stack if library_path(frame.file) is None]
+    loop = next((frame for frame in frames if frame.calls), None)
+    if loop is None or any(frame.file != loop.file for frame in frames[: frames.index(loop)]):
+        return False
+    return all(_harmless(name) or name == "+=" for name in loop.calls)
+
+
+def words_of(thread: Thread) -> str:
+    """Return what a verdict rests on that takes a thread for a bystander."""
+    loop = next((frame for frame in thread.stack if frame.calls), None)
+    where = f" ({loop.file.rpartition('/')[2]}:{loop.line})" if loop is not None else ""
+    return f"thread {thread.name} only sleeps and looks on, by its code{where}"
+
+
+def waits_in_vain(stack: tuple[Frame, ...], doing: Doing | None) -> bool:
+    """Whether a thread asks again and again for one thing, by its text, and does nothing in between.
+
+    Its timeout is none then: only what it asks for ends the loop. A loop that counts its rounds, looks
+    at the clock, or lets the timeout's exception out ends by itself.
+
+    Args:
+        stack: Its frames.
+        doing: What it waits in.
+    """
+    loop = own_frame(stack)
+    if loop is None or not loop.calls or doing is None:
+        return False
+    if doing in _RAISING and not _caught(loop):
+        return False
+    for name in loop.calls:
+        if name in _WAYS_OUT:
+            continue
+        if name in _ENDS_BY_ITSELF or name.rpartition(".")[2] in _CLOCKS or not _harmless(name, _WAITS | _ASKS):
+            return False
+    return True
+
+
+_RAISING = frozenset(
+    {Doing.MPQ_GET, Doing.MPQ_PUT, Doing.QUEUE_GET, Doing.QUEUE_PUT, Doing.FUTURE_RESULT, Doing.POPEN_WAIT}
+)
+"""Operations whose timeout is an exception."""
+
+
+def _caught(loop: Frame) -> bool:
+    heads = [head.split()[0] for head in loop.around if head]
+    return "try" in heads[: heads.index("while")] if "while" in heads else False

@@ -1,0 +1,108 @@
+"""What a loop of a Python program calls: by its text, without parsing.
+
+A thread that goes round ``while True: time.sleep(1); print("alive")`` can do nothing for anybody, and
+one in ``while p.is_alive(): p.join(0.3)`` waits as if it had no timeout. As in `around`, reading the
+lines is enough and works for every version of the language; where the text is misread, it is by names
+too many, and then the loop counts as one that may do anything.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterator, Sequence
+
+from qtrace.model.around import indent_of
+
+_CALL = re.compile(r"([A-Za-z_][\w.]*)\s*\(")
+_STATEMENT = re.compile(r"(?:async\s+)?(with|del|return|break|raise|import|from|exec|global|nonlocal)\b")
+_ANYWHERE = re.compile(r"\b(yield|await|lambda)\b")
+_COUNTS = re.compile(r"[^=!<>]([+\-*/|]=)|\bnext\s*\(")
+_KEYWORDS = frozenset(keyword.kwlist)
+_OF_A_FUNCTION = frozenset({"return"})
+"""Words that lead out of a function and not out of the loop that calls it."""
+_MOST_NAMES = 60
+
+
+def loop_calls(lines: Sequence[str], line: int) -> tuple[str, ...]:
+    """Return what the innermost ``while`` loop around a line calls, sorted; empty where there is none.
+
+    Functions of the same file that it calls count with what they call. Statements that matter to
+    others stand among the names as words: ``with``, ``del``, ``break``, ``return``, ``raise``,
+    ``yield``, ``await``, and ``+=`` for anything that is counted. ``with open(...)`` is a call only.
+
+    Args:
+        lines: The file's lines.
+        line: The line's number, from 1.
+    """
+    head = _head_of_loop(lines, line)
+    if head is None:
+        return ()
+    found: set[str] = set()
+    names = _words(_block(lines, head))
+    todo = list(names)
+    found.update(names)
+    seen: set[str] = set()
+    while todo and len(found) <= _MOST_NAMES:
+        name = todo.pop().rpartition(".")[2]
+        if name in seen:
+            continue
+        seen.add(name)
+        for start in _definitions(lines, name):
+            inner = _words(_block(lines, start)[1:]) - _OF_A_FUNCTION
+            todo += inner - found
+            found |= inner
+    return tuple(sorted(found)[:_MOST_NAMES])
+
+
+def _head_of_loop(lines: Sequence[str], line: int) -> int | None:
+    if not 1 <= line <= len(lines):
+        return None
+    if lines[line - 1].lstrip().startswith("while "):
+        return line - 1
+    limit = indent_of(lines[line - 1])
+    for place in range(line - 2, -1, -1):
+        text = lines[place].strip()
+        if limit == 0:
+            return None
+        if not text or text.startswith("#") or indent_of(lines[place]) >= limit:
+            continue
+        if text.startswith("while "):
+            return place
+        if text.startswith(("def ", "class ", "async def ")):
+            return None
+        limit = indent_of(lines[place])
+    return None
+
+
+def _block(lines: Sequence[str], head: int) -> list[str]:
+    """The head's line and all that is indented below it."""
+    limit = indent_of(lines[head])
+    found = [lines[head]]
+    for text in lines[head + 1 :]:
+        if text.strip() and not text.lstrip().startswith("#") and indent_of(text) <= limit:
+            break
+        found.append(text)
+    return found
+
+
+def _definitions(lines: Sequence[str], name: str) -> Iterator[int]:
+    start = re.compile(rf"\s*(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b")
+    return (place for place, text in enumerate(lines) if name in text and start.match(text))
+
+
+def _words(block: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for text in block:
+        code = text.split(" #")[0].strip()
+        if not code or code.startswith("#"):
+            continue
+        found.update(name for name in _CALL.findall(code) if name not in _KEYWORDS)
+        for part in re.split(r"[;:]\s*", code):
+            statement = _STATEMENT.match(part)
+            if statement and not part.startswith("with open("):
+                found.add(statement[1])
+        found.update(_ANYWHERE.findall(code))
+        if _COUNTS.search(code):
+            found.add("+=")
+    return found
