@@ -178,12 +178,22 @@ def users_first(scene: Scene, actor: Actor, edges: tuple[Edge, ...]) -> tuple[Ed
     if not given:
         return edges
     changed = [
-        replace(edge, cost=edge.cost + 2 * POSSIBLE)
-        if edge.tid is not None and edge.pid in family and scene.actors[edge.tid].does(*_ENDS) is not None
-        else edge
+        replace(edge, cost=edge.cost + 2 * POSSIBLE) if _by_chance(scene, actor, edge, family) else edge
         for edge in edges
     ]
     return tuple(sorted(changed, key=lambda edge: edge.cost))
+
+
+def _by_chance(scene: Scene, actor: Actor, edge: Edge, family: set[Tgid]) -> bool:
+    if edge.tid is None:
+        return False
+    other = scene.actors[edge.tid]
+    if edge.pid in family and other.does(*_ENDS) is not None:
+        return True
+    # One whose variables show queues or connections, and not this one, has those to use.
+    used = _handle_in_use(actor)
+    handles = {address for frame in other.stack for address in _handles_of(frame)}
+    return used is not None and used[0] != "Connection" and bool(handles) and used[1] not in handles
 
 
 def _was_given(scene: Scene, actor: Actor, other: Actor) -> bool:

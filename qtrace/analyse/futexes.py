@@ -240,10 +240,21 @@ def _setter(scene: Scene, actor: Actor) -> Narrowed | None:
         and other.helper is not None
         and other.helper.title in ("the pool's result handler", "the pool's task handler")
         and not other.transparent
+        and _of_same_sort(actor, other)
     )
     if not handlers:
         return None
     return Narrowed(handlers, Certainty.PROVEN, "hands over the results of the pool's tasks")
+
+
+def _of_same_sort(actor: Actor, handler: Actor) -> bool:
+    # A pool of threads hands results over in memory, one of processes through a pipe.
+    pools = (type_of(frame.variables.get("self", "")) for frame in actor.stack)
+    pool = next((name for name in pools if name in ("Pool", "ThreadPool")), None)
+    wants = handler.thread.wants
+    if pool is None or not handler.idle or not wants:
+        return True
+    return (pool == "ThreadPool") == (wants[0].kind in FUTEX_KINDS)
 
 
 def _pool_threads(scene: Scene, actor: Actor) -> Narrowed | None:
@@ -258,7 +269,8 @@ def _pool_threads(scene: Scene, actor: Actor) -> Narrowed | None:
     if not workers:
         return None
     busy = tuple(worker for worker in workers if not worker.idle)
-    return Narrowed(busy or workers, Certainty.LIKELY, "works on a task of the pool", hint=True)
+    words = "the next result of a pool of threads comes from a thread that is in a task"
+    return Narrowed(busy or workers, Certainty.LIKELY, "works on a task of the pool", words, hint=not busy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from qtrace.analyse.activity import Doing, address_of, base_name, library_path, type_of
 from qtrace.analyse.edges import EXACT
 from qtrace.analyse.futexes import queue_lock_of
@@ -70,6 +72,10 @@ def self_relock(case: Case) -> Finding | None:
             return _reentry(case, node, handler, outer)
         lines = first_own_line(node.actor, "enters again what this thread is inside of already")
         return _relocked(lines + line_of(outer, "holds the lock of the same object further out"))
+    outer = _same_manager_further_out(node.actor)
+    if outer is not None:
+        lines = first_own_line(node.actor, "takes the lock again, by the same context manager")
+        return _relocked(lines + line_of(outer, "is inside of that context manager already"))
     if _alone_with_it(case, node):
         return _relocked(first_own_line(node.actor, "takes a lock that only this thread can have taken before"))
     return None
@@ -145,6 +151,20 @@ def _same_object_further_out(actor: Actor) -> Frame | None:
         if library_path(frame.file) is None:
             crossed = True
         elif crossed and address_of(frame.variables.get("self", "")) == address:
+            return frame
+    return None
+
+
+def _same_manager_further_out(actor: Actor) -> Frame | None:
+    # A generator with @contextmanager takes the lock, and is not on the stack while its body runs: the
+    # text of an outer frame, of the same object, shows that it stands inside of it.
+    own = [frame for frame in actor.stack if library_path(frame.file) is None]
+    if not own:
+        return None
+    name, address = base_name(own[0].function), address_of(own[0].variables.get("self", ""))
+    entered = re.compile(rf"with\b.*\b{re.escape(name)}\(")
+    for frame in own[2:]:
+        if address_of(frame.variables.get("self", "")) == address and any(map(entered.search, frame.around)):
             return frame
     return None
 

@@ -12,18 +12,18 @@ from qtrace.analyse.patterns.marks import (
     first_crashed,
     is_worker,
 )
-from qtrace.analyse.scene import Actor
 from qtrace.model.kinds import PatternId
 
 
 def pool_worker_lost(case: Case) -> Finding | None:
     """A result is waited for, every worker is idle: the task went with a worker that died."""
-    waiting = next((node for node in case.nodes if node.actor.does(*POOL_WAITS) is not None), None)
+    waiting = next((node for node in reversed(case.nodes) if node.actor.does(*POOL_WAITS) is not None), None)
     if waiting is None:
         return None
-    actors = case.scene.actors_of(waiting.actor.pid)
-    results = _titled(actors, "the pool's result handler")
-    if results is None or not _in_its_loop(case.graph.nodes[results.tid]):
+    handlers = [
+        a for a in case.scene.actors_of(waiting.actor.pid) if a.helper is not None and a.helper.title == _RESULTS
+    ]
+    if not any(_in_its_loop(case.graph.nodes[handler.tid]) for handler in handlers):
         return None
     workers = [
         main
@@ -46,8 +46,7 @@ def pool_worker_lost(case: Case) -> Finding | None:
     )
 
 
-def _titled(actors: tuple[Actor, ...], title: str) -> Actor | None:
-    return next((a for a in actors if a.helper is not None and a.helper.title == title), None)
+_RESULTS = "the pool's result handler"
 
 
 def _in_its_loop(node: Node) -> bool:
