@@ -148,6 +148,9 @@ _ASKS = (
 with a timeout is how schedulers and event loops sleep."""
 
 
+_ASKED = frozenset({*_ASKS, Doing.PROCESS_JOIN, Doing.POPEN_WAIT})
+
+
 def _goes_round(scene: Scene, node: Node) -> bool:
     # A call with a timeout that is entered again and again, on something that only others can bring
     # about.
@@ -166,8 +169,9 @@ def _goes_round(scene: Scene, node: Node) -> bool:
 
 
 def _in_vain(actor: Actor) -> bool:
-    step = actor.does(*_ASKS, Doing.PROCESS_JOIN, Doing.POPEN_WAIT)
-    return waits_in_vain(actor.stack, step.doing if step is not None else None)
+    # What the program itself called is the outermost: queue.get raises at its timeout, poll() does not.
+    called = actor.steps[-1].doing if actor.steps else None
+    return called in _ASKED and waits_in_vain(actor.stack, called)
 
 
 def _asks_the_dead(scene: Scene, node: Node) -> bool:
