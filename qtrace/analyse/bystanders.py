@@ -1,4 +1,4 @@
-"""Threads that live and can help nobody: by what the loop that they go round in calls.
+"""What a thread can do for others by its code: nothing, or more than the kernel's state shows.
 
 A heartbeat that only sleeps and prints holds the same pipes as the thread that hangs, and to a strict
 eye it might read one at any moment. Its code says that it will not. What rests on that is `likely`,
@@ -7,7 +7,7 @@ and names the thread. Any call that is not known to be harmless makes the loop o
 
 from __future__ import annotations
 
-from qtrace.analyse.activity import Doing, library_path, own_frame
+from qtrace.analyse.activity import Doing, base_name, class_of, library_path, own_frame
 from qtrace.model.kinds import WaitKind
 from qtrace.model.snapshot import Frame, Process, Thread
 
@@ -65,6 +65,26 @@ def words_of(thread: Thread) -> str:
     loop = next((frame for frame in thread.stack if frame.calls), None)
     where = f" ({loop.file.rpartition('/')[2]}:{loop.line})" if loop is not None else ""
     return f"thread {thread.name} only sleeps and looks on, by its code{where}"
+
+
+def may_end(thread: Thread, *, own_process: bool) -> bool:
+    """Whether a thread's code has still to call what ends a process: a watchdog's, a supervisor's.
+
+    A `threading.Timer` may call anything.
+
+    Args:
+        thread: The thread.
+        own_process: Whether its own process is meant, and not a child's.
+    """
+    if any(base_name(frame.function) == "run" and class_of(frame) == "Timer" for frame in thread.stack):
+        return True
+    names = {name for frame in thread.stack for name in frame.ends}
+    if own_process:
+        return any(name in _ENDS_ITSELF or name.startswith("os.") for name in names)
+    return bool(names)
+
+
+_ENDS_ITSELF = frozenset({"_exit", "abort", "kill", "signal.raise_signal", "raise_signal"})
 
 
 def waits_in_vain(stack: tuple[Frame, ...], doing: Doing | None) -> bool:

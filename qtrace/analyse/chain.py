@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from qtrace.analyse.edges import Edge
+from qtrace.analyse.edges import IDLE, Edge
 from qtrace.analyse.graph import Node, Standing, WaitGraph
 from qtrace.model.ids import Tgid, Tid
 from qtrace.model.kinds import VerdictKind, WaitKind
@@ -167,9 +167,11 @@ def follow_live(graph: WaitGraph, start: Tid) -> tuple[Node, ...]:
             if best is None or total < best[0]:
                 best = (total, path)
             continue
-        for edge in node.edges:
-            if edge.tid is not None and edge.tid in graph.nodes and edge.tid not in settled:
-                heapq.heappush(queue, (cost + edge.cost, len(path) + 1, edge.tid, (*path, edge.tid)))
+        onward = [(edge.cost, edge.tid) for edge in node.edges if edge.tid is not None]
+        onward += [(IDLE, tid) for tid in graph.scene.may_be_ended_by(node.actor.pid) if tid not in graph.stuck]
+        for dear, following in onward:
+            if following in graph.nodes and following not in settled:
+                heapq.heappush(queue, (cost + dear, len(path) + 1, following, (*path, following)))
     if best is None:
         return (graph.nodes[start],)
     return tuple(graph.nodes[tid] for tid in best[1])

@@ -217,7 +217,7 @@ def _node(scene: Scene, groups: Groups, actor: Actor) -> Node:
         free = _goes_on(scene, actor, events, kind)
         if free is not None:
             return free
-    return _blocked(actor, events, kind)
+    return _blocked(scene, actor, events, kind)
 
 
 def _has_workers(scene: Scene, handler: Actor) -> bool:
@@ -286,9 +286,11 @@ def _steady(scene: Scene, thread: Thread) -> bool:
     return thread.since_ns is not None and scene.snapshot.time_ns - thread.since_ns >= STEADY_NS
 
 
-def _blocked(actor: Actor, events: tuple[Event, ...], kind: WaitKind) -> Node:
-    full = _need(actor, [event.full for event in events])
-    strict = _need(actor, [event.strict for event in events])
+def _blocked(scene: Scene, actor: Actor, events: tuple[Event, ...], kind: WaitKind) -> Node:
+    # A watchdog that will end the process ends its waits too, and goes on with whoever waits for that.
+    enders = [tid for tid in scene.may_be_ended_by(actor.pid) if tid != actor.tid]
+    full = any_of([_need(actor, [event.full for event in events]), *enders])
+    strict = any_of([_need(actor, [event.strict for event in events]), *enders])
     if kind is WaitKind.GIL and not events:
         full = strict = ALWAYS
     return Node(actor, Standing.BLOCKED, "", kind, events, _edges(events), full, strict, full)

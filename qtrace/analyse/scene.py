@@ -14,7 +14,7 @@ from qtrace.analyse.activity import (
     since_fork,
     steps,
 )
-from qtrace.analyse.bystanders import is_bystander
+from qtrace.analyse.bystanders import is_bystander, may_end
 from qtrace.analyse.roles import Helper, helper_of, is_idle
 from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.kinds import Role
@@ -86,6 +86,7 @@ class Scene:
     newborn: tuple[Tgid, ...] = ()
     """Living processes that were made after the first look: they may hold what their makers hold."""
     _sharing: Mapping[Tgid, tuple[Tgid, ...]] = field(default_factory=dict)
+    _enders: dict[Tgid, tuple[Tid, ...]] = field(default_factory=dict)
 
     def actors_of(self, pid: Tgid) -> tuple[Actor, ...]:
         """Return a process's living threads, the main thread first."""
@@ -131,6 +132,16 @@ class Scene:
         """Whether a process is multiprocessing's fork server."""
         main = self.main_of(pid)
         return main is not None and main.helper is not None and main.helper.role is Role.FORK_SERVER
+
+    def may_be_ended_by(self, pid: Tgid) -> tuple[Tid, ...]:
+        """Return the threads whose code may end a process: its own, and those of who started it."""
+        found = self._enders.get(pid)
+        if found is None:
+            above = [actor for ancestor in self.ancestors(pid) for actor in self.actors_of(ancestor)]
+            own = [actor for actor in self.actors_of(pid) if may_end(actor.thread, own_process=True)]
+            found = tuple(a.tid for a in (*own, *(one for one in above if may_end(one.thread, own_process=False))))
+            self._enders[pid] = found
+        return found
 
     def serves_the_outside(self, pid: Tgid) -> bool:
         """Whether nobody of the tree started a process: what it serves may be anybody."""

@@ -49,6 +49,7 @@ def _frame(plain: dict[str, Any]) -> Frame | None:
         {str(name): str(value) for name, value in variables.items()} if isinstance(variables, dict) else {},
         _words(plain.get("around")),
         _words(plain.get("calls")),
+        _words(plain.get("ends")),
     )
 
 

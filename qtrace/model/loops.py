@@ -36,12 +36,35 @@ def loop_calls(lines: Sequence[str], line: int) -> tuple[str, ...]:
         line: The line's number, from 1.
     """
     head = _head_of_loop(lines, line)
-    if head is None:
+    return () if head is None else tuple(sorted(_reached(lines, _block(lines, head)))[:_MOST_NAMES])
+
+
+def ending_calls(lines: Sequence[str], line: int) -> tuple[str, ...]:
+    """Return what ends processes among the calls that a function has still to make, sorted.
+
+    That is what stands below the line in its function, in the loop around it, and in functions of the
+    same file that are called there: ``os._exit``, ``process.terminate``.
+
+    Args:
+        lines: The file's lines.
+        line: The line's number, from 1.
+    """
+    if not 1 <= line <= len(lines):
         return ()
-    found: set[str] = set()
-    names = _words(_block(lines, head))
-    todo = list(names)
-    found.update(names)
+    head = _head_of_loop(lines, line)
+    ahead = _rest_of_function(lines, line) + ([] if head is None else _block(lines, head))
+    return tuple(sorted(name for name in _reached(lines, ahead) if name.rpartition(".")[2] in _ENDING))
+
+
+_ENDING = frozenset(
+    {"kill", "killpg", "terminate", "send_signal", "pidfd_send_signal", "raise_signal", "_exit", "abort"}
+)
+
+
+def _reached(lines: Sequence[str], block: Sequence[str]) -> set[str]:
+    """The words of a block, and of the functions of the file that it calls."""
+    found = _words(block)
+    todo = list(found)
     seen: set[str] = set()
     while todo and len(found) <= _MOST_NAMES:
         name = todo.pop().rpartition(".")[2]
@@ -52,7 +75,35 @@ def loop_calls(lines: Sequence[str], line: int) -> tuple[str, ...]:
             inner = _words(_block(lines, start)[1:]) - _OF_A_FUNCTION
             todo += inner - found
             found |= inner
-    return tuple(sorted(found)[:_MOST_NAMES])
+    return found
+
+
+def _rest_of_function(lines: Sequence[str], line: int) -> list[str]:
+    """The lines from one on to the end of its function, or of the module, without nested definitions."""
+    limit = indent_of(lines[line - 1])
+    floor = limit
+    for place in range(line - 2, -1, -1):
+        text = lines[place].strip()
+        if not text or indent_of(lines[place]) >= limit:
+            continue
+        limit = indent_of(lines[place])
+        if text.startswith(("def ", "class ", "async def ")):
+            break
+        floor = limit
+    found: list[str] = []
+    inner: int | None = None
+    for text in lines[line - 1 :]:
+        if not text.strip() or text.lstrip().startswith("#"):
+            continue
+        indent = indent_of(text)
+        if indent < floor:
+            break
+        if inner is not None and indent > inner:
+            continue
+        inner = indent if text.lstrip().startswith(("def ", "class ", "async def ", "@")) else None
+        if inner is None:
+            found.append(text)
+    return found
 
 
 def _head_of_loop(lines: Sequence[str], line: int) -> int | None:

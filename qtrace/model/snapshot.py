@@ -34,6 +34,8 @@ class Frame:
     calls: tuple[str, ...] = ()
     """What the innermost ``while`` loop around the line calls, as `qtrace.model.loops.loop_calls` gives
     it; empty where there is no loop, or the file is the library's."""
+    ends: tuple[str, ...] = ()
+    """Calls that end processes among those still to come, as `qtrace.model.loops.ending_calls` gives them."""
 
 
 @dataclass(frozen=True, slots=True)

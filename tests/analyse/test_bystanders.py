@@ -9,7 +9,7 @@ import pytest
 from qtrace.analyse.explain import explain_snapshot
 from qtrace.model.ids import Fd, ObjectId, Tid
 from qtrace.model.kinds import Certainty, VerdictKind, WaitKind
-from qtrace.model.loops import loop_calls
+from qtrace.model.loops import ending_calls, loop_calls
 from qtrace.model.snapshot import Frame, Want
 from qtrace.model.verdict import Verdict
 from tests.analyse.scenes import (
@@ -18,6 +18,9 @@ from tests.analyse.scenes import (
     frame,
     get_from_queue,
     join_before_get,
+    join_process,
+    take_lock,
+    wants_child,
     wants_futex,
     wants_read,
 )
@@ -150,3 +153,49 @@ def test_a_loop_that_does_more_or_counts_may_end(call: str) -> None:
 def test_a_timeout_that_is_not_caught_ends_the_loop() -> None:
     """queue.Empty leaves a loop without `try`."""
     assert asking("results.get", around=("while True",)).kind is VerdictKind.TIMED
+
+
+def test_what_is_still_to_be_called_and_ends_processes() -> None:
+    """Below the line in its function, in the loop around it, and in what is called there; not above, not elsewhere."""
+    text = lines("""
+def stop(p):
+    p.terminate()
+
+def watch(p):
+    p.send_signal(10)
+    time.sleep(30)
+    stop(p)
+
+def other():
+    time.sleep(1)
+    def never():
+        os._exit(1)
+
+while True:
+    time.sleep(5)
+    os.kill(pid, 9)
+""")
+    assert ending_calls(text, 6) == ("p.terminate",)
+    assert ending_calls(text, 10) == ()
+    assert ending_calls(text, 15) == ("os.kill",)
+    assert ending_calls(text, 99) == ()
+
+
+@pytest.mark.parametrize(("where", "ends"), [(100, ("p.terminate",)), (200, ("os._exit",))])
+def test_a_watchdog_that_will_end_the_process_keeps_the_program_going(where: int, ends: tuple[str, ...]) -> None:
+    """The child waits for itself, for ever; a thread of its parent, or of its own, sleeps and then ends it."""
+    scene = SceneBuilder()
+    scene.process(100, name="app.py")
+    scene.process(200, 100, name="Process-1")
+    scene.thread(100, 100, "wait4", wants_child(200), stack=join_process())
+    stack = [*take_lock("lock"), frame("/home/u/app.py:9 work", "inner()", "with lock")]
+    scene.thread(200, 200, "futex", wants_futex(200), stack=stack)
+    assert explain_snapshot(scene.snapshot()).kind is VerdictKind.ORPHANED
+    sleeps = replace(frame("/home/u/app.py:30 watch", "time.sleep(30)"), ends=ends)
+    scene.thread(where + 1, where, "clock_nanosleep", CLOCK, stack=[sleeps, *bootstrap("0xbeef")], timeout_ns=9)
+    assert explain_snapshot(scene.snapshot()).kind is VerdictKind.TIMED
+    # What the parent's thread ends is a child: Popen.terminate of a thread of the child means another.
+    scene.threads[Tid(where + 1)] = replace(
+        scene.threads[Tid(where + 1)], stack=(replace(sleeps, ends=()), *bootstrap("0xbeef"))
+    )
+    assert explain_snapshot(scene.snapshot()).kind is VerdictKind.ORPHANED
