@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from qtrace.errors import OutputExistsError, RecordingError, UsageError
+from qtrace.model.version import VERSION
 
 if TYPE_CHECKING:
     from qtrace.analyse.differ import Differences
@@ -221,7 +222,6 @@ def record(
     """
     import shlex
 
-    from qtrace.analyse.explain import explain_snapshot
     from qtrace.capture import recorder
     from qtrace.capture.target import resolve
 
@@ -248,8 +248,15 @@ def record(
     tell = on_verdict or (lambda verdict, ends: None)
     if program is None:
         assert isinstance(target, int)
-        return recorder.record_running(target, options, explain_snapshot, tell)
-    return recorder.record(program, options, explain_snapshot, tell)
+        return recorder.record_running(target, options, _judged, tell)
+    return recorder.record(program, options, _judged, tell)
+
+
+def _judged(snapshot: Snapshot) -> Verdict:
+    # The analysis is loaded when a moment is first judged: most programs have ended before.
+    from qtrace.analyse.explain import explain_snapshot
+
+    return explain_snapshot(snapshot)
 
 
 def new_name(target: Sequence[str]) -> Path:
@@ -409,9 +416,7 @@ def import_strace(log: Path, output: Path | None = None, *, overwrite: bool = Fa
     path = output or log.with_suffix(SUFFIX)
     writer = TraceWriter(path, overwrite=overwrite)
     try:
-        from importlib.metadata import version
-
-        writer.set_meta(qtrace=version("qtrace"), imported_from=str(log))
+        writer.set_meta(qtrace=VERSION, imported_from=str(log))
         done = import_log(parsed, writer.add_row, writer.add_calls, writer.set_meta, script_name)
     except BaseException:
         writer.close()

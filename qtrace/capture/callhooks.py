@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from qtrace.capture import grab, procfs, ptrace_calls
 from qtrace.capture.identity import identify_link
 from qtrace.capture.memory import MemoryReader
+from qtrace.model.futex import FUTEX_COMMAND, FUTEX_PRIVATE, FUTEX_WAITS
 from qtrace.model.kinds import ObjectKind
 from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture, number_of
-from qtrace.model.wants import FUTEX_COMMAND, FUTEX_PRIVATE, FUTEX_WAITS
 
 if TYPE_CHECKING:
     from qtrace.capture.placement import Placement

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
 import signal
 from dataclasses import dataclass
 
@@ -100,8 +99,8 @@ class Launch:
         os.close(self._answer)
         if not raw:
             return None
-        what, number = pickle.loads(raw)
-        return _start_error(self.program, what, number)
+        what, number = raw.decode().split()
+        return _start_error(self.program, what, int(number))
 
 
 def refused(number: int, child: bool = False) -> PermissionRefusedError:
@@ -149,4 +148,4 @@ def _become(program: Program, code: bytes | None, go_read: int, answer_write: in
         step = "exec"
         os.execve(program.path, list(program.argv), os.environ)
     except OSError as error:
-        os.write(answer_write, pickle.dumps((step, error.errno or errno.EIO)))
+        os.write(answer_write, f"{step} {error.errno or errno.EIO}".encode())

@@ -26,9 +26,9 @@ from qtrace.capture.callhooks import duration_of
 from qtrace.capture.memory import MemoryReader
 from qtrace.capture.perf_calls import ENTER, EXIT, Array, End, OpenCall, Pairing, records_of
 from qtrace.capture.perf_events import hurry
+from qtrace.model.futex import FUTEX_COMMAND, FUTEX_WAITS
 from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CallFlag
 from qtrace.model.syscalls import Architecture, by_number, number_of
-from qtrace.model.wants import FUTEX_COMMAND, FUTEX_WAITS
 
 if TYPE_CHECKING:
     from qtrace.capture.perf_events import Rings

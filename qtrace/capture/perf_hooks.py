@@ -18,8 +18,8 @@ import numpy as np
 from qtrace.capture import procfs
 from qtrace.capture.callhooks import PRIVATE_WORDS, CallHooks, mapping_of, word_object
 from qtrace.capture.perf_calls import Array
+from qtrace.model.futex import FUTEX_PRIVATE
 from qtrace.model.syscalls import Architecture, by_number, number_of
-from qtrace.model.wants import FUTEX_PRIVATE
 
 if TYPE_CHECKING:
     from qtrace.capture.placement import Placement

@@ -9,13 +9,28 @@ as `GONE`, never as an exception.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import ctypes.util
 import errno
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Final
 
-with warnings.catch_warnings():
+
+@contextlib.contextmanager
+def _loaded_already() -> Iterator[None]:
+    """Have python-ptrace take the C library that this process has: looking for its file runs ldconfig."""
+    look = ctypes.util.find_library
+    ctypes.util.find_library = lambda name: None
+    try:
+        yield
+    finally:
+        ctypes.util.find_library = look
+
+
+with warnings.catch_warnings(), _loaded_already():
     # Its package reads its version through a deprecated way on Python 3.12 and later.
     warnings.simplefilter("ignore", DeprecationWarning)
     from ptrace.binding import func as _classic

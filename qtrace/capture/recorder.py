@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import resource
 import signal
 import sys
@@ -13,29 +12,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtrace.capture import perf_engine, procfs, ptrace_calls, seccomp
-from qtrace.capture.attach import attach
 from qtrace.capture.callhooks import CallHooks
 from qtrace.capture.launch import Launch, Program
 from qtrace.capture.loop import WAKE_SIGNAL, Loop
+from qtrace.capture.machine import architecture
 from qtrace.capture.placement import Placement
-from qtrace.capture.snapshot import architecture, require_process
 from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
 from qtrace.errors import EngineError, QtraceError, RecordingError
-from qtrace.model.snapshot import Snapshot
 from qtrace.model.syscalls import Architecture
-from qtrace.model.verdict import Verdict
+from qtrace.model.version import VERSION
 from qtrace.tracefile.writer import Limits, TraceWriter
 
 if TYPE_CHECKING:
     from qtrace.capture.perf_collector import Collector
+    from qtrace.model.snapshot import Snapshot
+    from qtrace.model.verdict import Verdict
 
-Judge = Callable[[Snapshot], Verdict]
+Judge = Callable[["Snapshot"], "Verdict"]
 _SWITCH_SECONDS = 0.0005
 """The interpreter's switching interval while tracing: a background thread holds the loop up by this
 at most, a tenth of the default."""
@@ -153,6 +151,9 @@ def record_running(
         RecordingError: The output cannot be written.
         EngineError: The perf engine was asked for.
     """
+    from qtrace.capture.attach import attach
+    from qtrace.capture.snapshot import require_process
+
     machine = architecture()
     require_process(pid)
     if options.engine == "perf":
@@ -313,10 +314,10 @@ class _Recording:
 
 def _facts(options: RecordOptions, argv: Sequence[str], root: int, start: int, attached: bool) -> dict[str, object]:
     facts: dict[str, object] = {
-        "qtrace": version("qtrace"),
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-        "architecture": platform.machine(),
+        "qtrace": VERSION,
+        "python": sys.version.split()[0],
+        "kernel": os.uname().release,
+        "architecture": os.uname().machine,
         "seccomp": int(options.use_seccomp and options.follow and not attached),
         "attached": int(attached),
         "start_ns": start,

@@ -8,7 +8,6 @@ between. Everything that takes time (Python stacks, descriptors, mappings) is re
 from __future__ import annotations
 
 import os
-import platform
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,15 +15,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from qtrace.capture import procfs
+from qtrace.capture.machine import architecture
 from qtrace.capture.members import Member, Tree, named, reporters, tree_of
 from qtrace.capture.memory import MemoryReader
 from qtrace.capture.objects import ObjectFinder, holders_of, index_descriptors
-from qtrace.errors import TargetError, UnsupportedMachineError
+from qtrace.errors import TargetError
 from qtrace.model.calltext import call_text
 from qtrace.model.ids import Fd, ObjectId, Tgid, Tid
 from qtrace.model.kinds import ObjectKind
 from qtrace.model.snapshot import Call, Process, Snapshot, Thread
-from qtrace.model.syscalls import Architecture, number_of
+from qtrace.model.syscalls import number_of
 from qtrace.model.wants import Wanted, wants_of
 
 if TYPE_CHECKING:
@@ -57,21 +57,6 @@ class _Look:
     threads: dict[tuple[int, int], _ThreadLook] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     """Processes whose threads may not be looked at, and why."""
-
-
-def architecture() -> Architecture:
-    """Return this machine's architecture.
-
-    Raises:
-        UnsupportedMachineError: qtrace does not know it.
-    """
-    try:
-        return Architecture(platform.machine())
-    except ValueError:
-        raise UnsupportedMachineError(
-            f"qtrace does not know the system calls of {platform.machine()}",
-            "It runs on x86_64 and aarch64; a recording can be read on any machine.",
-        ) from None
 
 
 def take_snapshot(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,7 +71,11 @@ def _has_main(name: str) -> bool:
     path = Path(name)
     if path.is_dir():
         return (path / "__main__.py").is_file()
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not path.is_file():
+        return False
+    import zipfile
+
+    if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return "__main__.py" in archive.namelist()

@@ -1,7 +1,8 @@
 """What goes on beside the loop: stacks of long waits, the hang watch, limits, and ending the program.
 
 A thread of its own, so that the loop is never held up. It uses no ptrace (that is the loop's alone):
-it reads /proc, runs py-spy, writes rows, and sends signals.
+it reads /proc, runs py-spy, writes rows, and sends signals. What it needs for that is loaded when it is
+first needed: the program has long been started then.
 """
 
 from __future__ import annotations
@@ -12,24 +13,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from qtrace.capture import pystacks
+from qtrace.capture.machine import architecture
 from qtrace.capture.memory import MemoryReader
-from qtrace.capture.privacy import for_storing
-from qtrace.capture.snapshot import architecture, take_snapshot_of
 from qtrace.model.kinds import STUCK, Certainty
-from qtrace.model.snapshot import Frame, Snapshot
-from qtrace.model.snapshot_json import dump_snapshot
 from qtrace.model.syscalls import by_number
-from qtrace.model.verdict import Verdict
-from qtrace.model.wants import needed_memory
 
 if TYPE_CHECKING:
     from qtrace.capture.loop import Loop
     from qtrace.capture.placement import Placement
     from qtrace.capture.recorder import Judge, RecordOptions
+    from qtrace.model.snapshot import Frame, Snapshot
+    from qtrace.model.verdict import Verdict
     from qtrace.tracefile.writer import TraceWriter
 
 LONG_WAIT_NS = 50_000_000
@@ -178,6 +174,8 @@ class Watch(threading.Thread):
         return process is not None and process.exe.rpartition("/")[2].startswith("python")
 
     def _keep_memory(self, tid: int, start: int, call: list[int]) -> None:
+        from qtrace.model.wants import needed_memory
+
         row = self._names.get(call[0])
         if row is None:
             return
@@ -190,6 +188,8 @@ class Watch(threading.Thread):
             self._writer.add_row("details", (tid, start, "memory", json.dumps(found)))
 
     def _take_stacks(self, pid: int, waits: dict[int, int]) -> None:
+        from qtrace.capture import pystacks
+
         now = time.monotonic_ns()
         allowed = _STACK_BURST_NS + int((now - self._start_ns) * _STACK_SHARE)
         if self._stack_spent_ns > allowed:
@@ -271,6 +271,8 @@ class Watch(threading.Thread):
         return bool(starts) and now - max(starts) >= self._options.hang_after_ns
 
     def _snapshot(self) -> Snapshot:
+        from qtrace.capture.snapshot import take_snapshot_of
+
         loop = self._loop
         calls = {tid: (call[0], call[1:]) for tid, (_, call, _, _) in loop.calls_interrupted().items()}
         return take_snapshot_of(self._root, lambda: list(loop.tracees.processes), calls=calls)
@@ -335,6 +337,9 @@ class Watch(threading.Thread):
             _send(list(self._loop.tracees.processes), signal.SIGKILL)
 
     def _store_snapshot(self, snapshot: Snapshot, reason: str) -> None:
+        from qtrace.capture.privacy import for_storing
+        from qtrace.model.snapshot_json import dump_snapshot
+
         self._writer.add_row(
             "snapshots", (snapshot.time_ns, reason, dump_snapshot(for_storing(snapshot, self._options.redact)))
         )
@@ -347,6 +352,8 @@ class Watch(threading.Thread):
 
 
 def _plain_frame(frame: Frame, redact: bool) -> dict[str, object]:
+    from dataclasses import asdict
+
     found = asdict(frame)
     # Local variables can be anything; they only serve the snapshot's own analysis.
     del found["variables"]

@@ -12,6 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from qtrace.model.futex import (
+    FUTEX_CLOCK_REALTIME,
+    FUTEX_COMMAND,
+    FUTEX_LOCK_PI,
+    FUTEX_PRIVATE,
+    FUTEX_WAIT,
+    FUTEX_WAITS,
+)
 from qtrace.model.ids import Fd, ObjectId, Tgid
 from qtrace.model.kinds import ObjectKind, WaitKind
 from qtrace.model.snapshot import Want
@@ -25,9 +33,6 @@ _MOST_WATCHED = 4096
 
 POLLIN, POLLPRI, POLLOUT = 1, 2, 4
 CLOCK_REALTIME, CLOCK_MONOTONIC = 0, 1
-FUTEX_PRIVATE, FUTEX_CLOCK_REALTIME, FUTEX_COMMAND = 128, 256, ~(128 | 256)
-FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_LOCK_PI, FUTEX_WAIT_REQUEUE_PI, FUTEX_LOCK_PI2 = 0, 9, 6, 11, 13
-FUTEX_WAITS = frozenset({FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_LOCK_PI, FUTEX_WAIT_REQUEUE_PI, FUTEX_LOCK_PI2})
 P_PID, P_PIDFD = 1, 3
 F_SETLKW, F_OFD_SETLKW = 7, 38
 WNOHANG = 1
