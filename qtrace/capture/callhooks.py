@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qtrace.capture import grab, procfs, ptrace_calls
 from qtrace.capture.identity import identify_link
-from qtrace.capture.memory import MemoryReader
+from qtrace.capture.memory import MemoryReader, OpenMemory
 from qtrace.model.futex import FUTEX_COMMAND, FUTEX_PRIVATE, FUTEX_WAITS
 from qtrace.model.kinds import ObjectKind
 from qtrace.model.records import CallFlag
@@ -57,6 +57,7 @@ class CallHooks:
     def __init__(self, sink: RowSink, machine: Architecture, placement: Placement) -> None:
         self._sink = sink
         self._known: dict[int, _Known] = {}
+        self._memory = OpenMemory()
 
         def numbered(table: dict[str, Callable[..., int | None]]) -> dict[int, Callable[..., int | None]]:
             pairs = ((number_of(name, machine), hook) for name, hook in table.items())
@@ -91,7 +92,9 @@ class CallHooks:
                 "wait4": self._waited,
                 "poll": self._polled,
                 "ppoll": self._polled,
-                "epoll_ctl": lambda tid, pid, call, ret, now: _word(tid, call[4], 8) if call[4] else None,
+                "epoll_ctl": lambda tid, pid, call, ret, now: (
+                    self._memory.number(tid, pid, call[4], 8) if call[4] else None
+                ),
                 "close": self._closed,
                 "close_range": self._closed_many,
                 "dup2": self._replaced,
@@ -114,6 +117,7 @@ class CallHooks:
     def forget(self, pid: int) -> None:
         """A process has ended, or became another program."""
         self._known.pop(pid, None)
+        self._memory.forget(pid)
 
     def _of(self, pid: int) -> _Known:
         known = self._known.get(pid)
@@ -145,7 +149,7 @@ class CallHooks:
         return fds[fd]
 
     def _made(self, tid: int, pid: int, address: int, ret: int, now: int) -> int | None:
-        head = _word(tid, address, 8) if ret == 0 else None
+        head = self._memory.number(tid, pid, address, 8) if ret == 0 else None
         if head is not None:
             for fd in (head & 0xFFFFFFFF, head >> 32):
                 self._sight(pid, fd, now)
@@ -176,7 +180,7 @@ class CallHooks:
         wanted = known.fds.get(call[1]) if known is not None else None
         if wanted is None:
             wanted = self._sight(pid, call[1], now)
-        return _word(tid, call[2], min(call[3], 8)) if wanted and call[3] else None
+        return self._memory.number(tid, pid, call[2], min(call[3], 8)) if wanted and call[3] else None
 
     def _read(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
         if ret <= 0:
@@ -184,7 +188,7 @@ class CallHooks:
         known = self._known.get(pid)
         if known is None or not known.fds.get(call[1]):
             return None
-        return _word(tid, call[2], min(ret, 8))
+        return self._memory.number(tid, pid, call[2], min(ret, 8))
 
     # --- waits -----------------------------------------------------------------------------------
 
@@ -218,12 +222,12 @@ class CallHooks:
         return duration_of(_read_memory(tid, address, 16)) if address else None
 
     def _waited(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
-        return _word(tid, call[2], 4) if ret > 0 and call[2] else None
+        return self._memory.number(tid, pid, call[2], 4) if ret > 0 and call[2] else None
 
     def _poll_entry(self, tid: int, pid: int, call: list[int], now: int) -> int | None:
         if call[2] != 1:
             return None
-        head = _word(tid, call[1], 8)
+        head = self._memory.number(tid, pid, call[1], 8)
         if head is not None:
             known = self._known.get(pid)
             if known is None or head & 0xFFFFFFFF not in known.fds:
@@ -231,7 +235,7 @@ class CallHooks:
         return head
 
     def _polled(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
-        return _word(tid, call[1], 8) if call[2] == 1 else None
+        return self._memory.number(tid, pid, call[1], 8) if call[2] == 1 else None
 
 
 _CLONE_UNTRACED = 0x800000
@@ -251,11 +255,6 @@ def _untraced_again(tid: int, pid: int, call: list[int], ret: int, now: int) -> 
     if call[1] & _CLONE_UNTRACED:
         ptrace_calls.set_first_argument(tid, call[1])
     return None
-
-
-def _word(tid: int, address: int, size: int) -> int | None:
-    raw = _read_memory(tid, address, size)
-    return int.from_bytes(raw, "little") if raw else None
 
 
 def mapping_of(maps: list[procfs.Mapping], address: int) -> procfs.Mapping | None:

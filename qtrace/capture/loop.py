@@ -31,6 +31,7 @@ from qtrace.capture.ptrace_calls import (
     EVENT_SECCOMP,
     EVENT_STOP,
     EVENT_VFORK,
+    GET_SYSCALL_INFO,
     INFO_ENTRY,
     LISTEN,
     SYSCALL,
@@ -127,8 +128,10 @@ class Loop:
         waitpid, clock = os.waitpid, time.monotonic_ns
         entry_hooks, exit_hooks = self.hooks.entry, self.hooks.exit
         open_calls, pid_of, emit = self.open_calls, self.tracees.pid_of, self.emit
-        pack, words, result = CALL_STRUCT.pack, ptrace_calls.WORDS, ptrace_calls.RESULT
+        pack, words_of, result = CALL_STRUCT.pack, ptrace_calls.CALL_WORDS.tolist, ptrace_calls.RESULT
         run_on, interrupted = self.run_on, self.interrupted
+        ptrace, info, info_bytes = ptrace_calls.quick, ptrace_calls.INFO_POINTER, ptrace_calls.INFO_BYTES
+        architecture, usual = ptrace_calls.ARCHITECTURE, self._machine_word
         self._thread = threading.get_ident()
         while True:
             try:
@@ -138,23 +141,23 @@ class Loop:
             now = clock()
             self.stops += 1
             if status == _SECCOMP_STOP:
-                if not syscall_words(tid):
+                if ptrace(GET_SYSCALL_INFO, tid, info_bytes, info) <= 0:
                     continue
                 pid = pid_of.get(tid)
-                if pid is None or interrupted or ptrace_calls.stop_architecture() != self._machine_word:
+                if pid is None or interrupted or architecture[0] != usual:
                     self._entry_slowly(tid, now)
                     continue
-                call = words[:7].tolist()
+                call = words_of()
                 hook = entry_hooks.get(call[0])
                 head = hook(tid, pid, call, now) if hook is not None else None
                 open_calls[tid] = (now, call, 0, 0) if head is None else (now, call, HAS_HEAD, head)
-                resume(tid, SYSCALL)
+                ptrace(SYSCALL, tid, 0, 0)
             elif status == _SYSCALL_STOP:
                 begun = open_calls.get(tid)
                 if begun is None or self.every_call:
                     self._syscall_stop_slowly(tid, now)
                     continue
-                if not syscall_words(tid):
+                if ptrace(GET_SYSCALL_INFO, tid, info_bytes, info) <= 0:
                     continue
                 ret = result[0]
                 start, call, flags, head = begun
@@ -162,17 +165,19 @@ class Loop:
                     del open_calls[tid]
                     interrupted[tid] = begun
                     self.interrupted_at[tid] = now
-                    resume(tid, run_on)
+                    ptrace(run_on, tid, 0, 0)
                     continue
+                pid = pid_of[tid]
                 hook2 = exit_hooks.get(call[0])
                 if hook2 is not None:
-                    found = hook2(tid, pid_of[tid], call, ret, now)
+                    found = hook2(tid, pid, call, ret, now)
                     if found is not None:
                         flags, head = flags | HAS_HEAD, found
+                # It runs on while its record is packed.
+                ptrace(run_on, tid, 0, 0)
                 nr, a0, a1, a2, a3, a4, a5 = call
-                emit(pack(start, now - start, tid, pid_of[tid], nr, flags, ret, a0, a1, a2, a3, a4, a5, head))
+                emit(pack(start, now - start, tid, pid, nr, flags, ret, a0, a1, a2, a3, a4, a5, head))
                 del open_calls[tid]
-                resume(tid, run_on)
             else:
                 self._other(tid, status, now)
 
@@ -180,10 +185,10 @@ class Loop:
 
     def _entry_slowly(self, tid: int, now: int) -> None:
         """An entry of a new thread, of a 32-bit program, or while some call is interrupted."""
-        if ptrace_calls.stop_architecture() != self._machine_word:
+        if ptrace_calls.ARCHITECTURE[0] != self._machine_word:
             self._run_on(tid, self.run_on)
             return
-        call = ptrace_calls.WORDS[:7].tolist()
+        call = ptrace_calls.CALL_WORDS.tolist()
         pid = self._known(tid, now)
         before = self.interrupted.pop(tid, None)
         if before is not None:

@@ -7,7 +7,9 @@ apart again. The rule, looked at every 50 ms:
 
 - together: at least `TOGETHER_STOPS_PER_SECOND` stops, and none of the tracees computes;
 - apart: fewer than `APART_STOPS_PER_SECOND`, or the tracees use more than `COMPUTE_SHARE` of the CPU
-  that they share. After that they stay apart for a while that doubles each time.
+  that they share. After the second time they stay apart for a while that doubles each time.
+
+A program begins together with its tracer: its start is one thread that makes many calls.
 
 A program does not see it: before a tracee asks for its affinity, or sets one, it gets its own back
 (`before_affinity_call`), and one that sets its affinity is never moved again.
@@ -29,6 +31,8 @@ COMPUTE_SHARE = 0.75
 """Tracing two processes that only exchange small messages leaves them about half of a shared CPU."""
 _MOST_THREADS = 256
 """With more threads than this nothing is moved: looking at each would cost more than it gains."""
+_FEW_THREADS = 16
+"""Of so few the CPU time is read at each look, so that the first busy look can decide."""
 _FIRST_PAUSE_NS = 500_000_000
 _ASKING_NS = 30_000_000
 """A tracee is inside of its affinity call for some microseconds after the stop."""
@@ -62,13 +66,23 @@ class Placement:
         self._last_stops = 0
         self._last_cpu: dict[int, int] = {}
         self._quiet = 0
-        self._pause_ns = _FIRST_PAUSE_NS
+        self._pause_ns = 0
         self._apart_until_ns = 0
         self._sweeps = 0
         self._cpu = -1
         self._usual = os.sched_getaffinity(tracer_tid)
         if len(self._usual) < 2:
             self._mode = "free"
+
+    def begin(self, pid: int) -> None:
+        """Put a program that is about to be started beside the loop, whose thread this is."""
+        if self._mode != "free":
+            self._cpu_share([(pid, pid)], 1)
+            self._gather([(pid, pid)])
+
+    def keep_out(self) -> None:
+        """Let the calling thread run anywhere: it was made by the loop's, and has its affinity."""
+        _set(threading.get_native_id(), self._usual)
 
     def tick(self, stops: int, threads: Collection[tuple[int, int]]) -> None:
         """Decide anew.
@@ -89,7 +103,10 @@ class Placement:
         if self._sweeps and not self.together:
             self.apart(threads)
         if not self.together and rate < TOGETHER_STOPS_PER_SECOND and self._mode == "auto":
-            self._last_cpu.clear()
+            if len(threads) > _FEW_THREADS:
+                self._last_cpu.clear()
+            else:
+                self._cpu_share(threads, elapsed)
             return
         share = self._cpu_share(threads, elapsed)
         if self._mode == "together":
@@ -108,7 +125,7 @@ class Placement:
         self._quiet = 0
         if computes:
             self._apart_until_ns = now + self._pause_ns
-            self._pause_ns = min(2 * self._pause_ns, _LONGEST_PAUSE_NS)
+            self._pause_ns = min(max(2 * self._pause_ns, _FIRST_PAUSE_NS), _LONGEST_PAUSE_NS)
         else:
             self._pause_ns = _FIRST_PAUSE_NS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -122,6 +123,8 @@ def record(
             recording.tracees.add_root(launch.pid, os.getpid(), now_ns, before_exec=True)
             if recording.loop.every_call:
                 ptrace_calls.request(ptrace_calls.INTERRUPT, launch.pid)
+            if engine == "ptrace":
+                recording.placement.begin(launch.pid)
             launch.go()
 
         result = recording.run(program.argv, begin)
@@ -283,6 +286,7 @@ class _Recording:
         self.writer.flush()  # a tracer killed at once still leaves a file that says of what
         before = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_SECONDS)
+        gc.freeze()  # what is there by now stays: the collector need not look through it while the loop runs
         try:
             with _handlers(self.loop, self.watch):
                 begin(start)
@@ -293,6 +297,7 @@ class _Recording:
         finally:
             sys.setswitchinterval(before)
             self.watch.finish()
+            self.placement.apart()
             if self.collector is not None:
                 self.collector.finish()
                 self.notes += self.collector.notes()

@@ -13,6 +13,7 @@ import json
 import os
 import resource
 import sqlite3
+import sys
 import threading
 import time
 import zlib
@@ -29,8 +30,10 @@ FLUSH_SECONDS = 0.3
 """A third of the promise that at most the last second is lost: a busy machine takes its share."""
 BLOCK_CALLS = 20_000
 COLUMNS_FROM = 2_000
-"""Smaller blocks are stored row by row, which needs no NumPy: importing it would be most of the
-time that a short recording takes."""
+"""Smaller blocks are stored row by row: there is little to gain."""
+NUMPY_FROM = 100_000
+"""So many calls of a recording are stored row by row as well, which needs no NumPy: to import it takes
+as long as to trace 10,000 calls, and holds the tracer up."""
 _Entry = TypeVar("_Entry")
 LEVEL = 1
 """zlib's level: 3 to 4 times smaller than raw, at several times the speed of level 6."""
@@ -285,7 +288,8 @@ class TraceWriter:
 
     def _insert_block(self, calls: bytes) -> None:
         count = len(calls) // CALL_BYTES
-        first, last, codec, records = encode_block(calls)
+        by_columns = self.calls_written + count > NUMPY_FROM or "numpy" in sys.modules
+        first, last, codec, records = encode_block(calls, by_columns)
         cursor = self._database.execute(
             "INSERT INTO blocks (first_ns, last_ns, calls, codec, records) VALUES (?,?,?,?,?)",
             (first, last, count, codec, records),
@@ -307,13 +311,17 @@ def _taken(entries: list[_Entry]) -> list[_Entry]:
     return taken
 
 
-def encode_block(calls: bytes) -> tuple[int, int, str, bytes]:
+def encode_block(calls: bytes, by_columns: bool = True) -> tuple[int, int, str, bytes]:
     """Return the first start, the last end, the codec and the stored bytes of packed records.
+
+    Args:
+        calls: The records.
+        by_columns: Whether to store many of them column by column: smaller, but it needs NumPy.
 
     Codecs: ``rows`` is zlib over the records as they are; ``columns`` is zlib over all start_ns (as
     differences), then all dur_ns, and so on.
     """
-    if len(calls) < COLUMNS_FROM * CALL_BYTES:
+    if not by_columns or len(calls) < COLUMNS_FROM * CALL_BYTES:
         times = [record[:2] for record in CALL_STRUCT.iter_unpack(calls)]
         first, last = min(start for start, _ in times), max(start + spent for start, spent in times)
         return first, last, "rows", zlib.compress(calls, LEVEL)
