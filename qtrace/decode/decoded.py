@@ -72,9 +72,15 @@ class Decoded:
         )
 
 
-def decode(reader: TraceReader) -> Decoded:
-    """Return a recording decoded."""
-    calls = reader.calls()
+def decode(reader: TraceReader, calls: CallArray | None = None) -> Decoded:
+    """Return a recording decoded.
+
+    Args:
+        reader: The recording.
+        calls: Its calls, where they are not to be read whole.
+    """
+    if calls is None:
+        calls = reader.calls()
     lifecycle = sorted(reader.rows("lifecycle"), key=lambda row: int(row[0]))
     details = reader.rows("details")
     descriptors = replay(calls, reader.meta, lifecycle, reader.rows("sightings"), details)

@@ -37,10 +37,10 @@ def snapshot_at(reader: TraceReader, time_ns: int | None = None) -> Snapshot:
 
     if time_ns is None and has_ended_by_itself(reader):
         return _all_over(reader)
-    decoded = decode(reader)
     stored, is_final = _last_look(reader)
     if stored is not None and is_final and (time_ns is None or time_ns >= stored.time_ns):
-        return _enriched(reader, decoded, stored)
+        return _enriched(reader, _decoded_for(reader, stored.time_ns), stored)
+    decoded = decode(reader)
     moment = _end_of(reader, decoded) if time_ns is None else min(max(time_ns, decoded.start_ns), decoded.end_ns)
     if stored is not None and _still_holds(decoded, stored, moment):
         return _enriched(reader, decoded, stored)
@@ -48,6 +48,19 @@ def snapshot_at(reader: TraceReader, time_ns: int | None = None) -> Snapshot:
     levels = seen_levels(reader, moment)
     snapshot = rebuilt(view, levels, stored.objects if stored is not None else None)
     return replace(snapshot, history=history_from(view, levels), uncertain=_doubts(reader, moment))
+
+
+def _decoded_for(reader: TraceReader, last_ns: int) -> Decoded:
+    """Return what a look at the end needs: of millions of calls, most merged."""
+    from qtrace.decode.condensed import condensed_calls, tells_the_end
+    from qtrace.decode.decoded import decode
+
+    calls = condensed_calls(reader, last_ns)
+    if calls is not None:
+        decoded = decode(reader, calls)
+        if tells_the_end(decoded):
+            return decoded
+    return decode(reader)
 
 
 def longest_wait(reader: TraceReader) -> tuple[int, int] | None:

@@ -17,7 +17,9 @@ import shutil
 import sqlite3
 import tempfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -39,6 +41,8 @@ MOST_CALLS_IN_BLOCK = 1 << 21
 """A hundred times what the writer puts into a block; more is damage, not a reason to allocate."""
 LONGEST_HOLE = 1 << 24
 """How many row numbers are skipped at most to find a readable row behind a damaged page."""
+_AHEAD = 4
+"""So many blocks are unpacked before they are asked for."""
 ANSWER_SECONDS = 10.0
 """How long to wait for a recorder that is committing just now."""
 
@@ -310,9 +314,7 @@ class TraceReader:
         blocks = [block for block in self._block_list if block[3]]
         starts = [self._block_starts(block, codec, count) for block, _, _, count, codec in blocks]
         blocks = [block for block, some in zip(blocks, starts, strict=True) if some is not None]
-        pending = np.array(self._pending_records, dtype=np.dtype(CALL_FIELDS))
-        pending["flags"] |= int(CallFlag.UNFINISHED)
-        pending["dur_ns"] = np.maximum(self.end_ns - pending["start_ns"], 0)
+        pending = self.pending_calls()
         every = np.concatenate([*(some for some in starts if some is not None), pending["start_ns"]])
         order = np.argsort(every, kind="stable")
         place = np.empty(len(every), dtype=np.int64)
@@ -337,13 +339,13 @@ class TraceReader:
     def _stored(self, block: int, size: int, limit: int) -> bytes | None:
         # The first `limit` bytes of a block's records; None if they cannot be had. The whole is
         # asked for with one byte more than there may be, so that zlib gets to its checksum.
+        packed = self._packed(block)
+        if packed is None:
+            return None
         try:
-            answer = self._database.execute("SELECT records FROM blocks WHERE block = ?", (block,)).fetchone()
-            if answer is None or not isinstance(answer[0], bytes):
-                return None
             stream = zlib.decompressobj()
-            raw = stream.decompress(answer[0], limit)
-        except (sqlite3.Error, zlib.error):
+            raw = stream.decompress(packed, limit)
+        except zlib.error:
             return None
         if limit > size:
             return raw if len(raw) == size and stream.eof else None
@@ -372,12 +374,46 @@ class TraceReader:
         if codec == "rows":
             return np.frombuffer(raw, dtype=np.dtype(CALL_FIELDS))
         records = np.empty(count, dtype=np.dtype(CALL_FIELDS))
-        place = 0
-        for name, kind in CALL_FIELDS:
-            column = np.frombuffer(raw, dtype=kind, count=count, offset=place)
-            place += column.nbytes
-            records[name] = np.cumsum(column) if name == "start_ns" else column
+        for name, column in _columns_in(raw, codec, count).items():
+            records[name] = column
         return records
+
+    @property
+    def block_ends(self) -> list[int]:
+        """When the last call of each block returned."""
+        return [last for _, _, last, count, _ in self._block_list if count]
+
+    def columns(self) -> Iterator[dict[str, np.ndarray[Any, Any]] | None]:
+        """Read block by block, column by column, without keeping anything: for a single pass.
+
+        Within a block calls stand in the order of their end. None for a block that cannot be read; it is not
+        counted as lost, as somebody who reads all calls will find it.
+        """
+        blocks = [(block, count * CALL_BYTES, codec) for block, _, _, count, codec in self._block_list if count]
+        # zlib works without the interpreter's lock: the next blocks are unpacked meanwhile.
+        with ThreadPoolExecutor(2, "qtrace-unpack") as pool:
+            ahead: deque[Future[bytes | None]] = deque()
+            for place, (_, size, codec) in enumerate(blocks):
+                for block, its_size, _ in blocks[place + len(ahead) : place + _AHEAD]:
+                    ahead.append(pool.submit(_unpacked, self._packed(block), its_size))
+                raw = ahead.popleft().result()
+                yield None if raw is None else _columns_in(raw, codec, size // CALL_BYTES)
+
+    def pending_calls(self) -> CallArray:
+        """Return the calls that were in progress at the end, as `calls` has them."""
+        import numpy as np
+
+        pending = np.array(self._pending_records, dtype=np.dtype(CALL_FIELDS))
+        pending["flags"] |= int(CallFlag.UNFINISHED)
+        pending["dur_ns"] = np.maximum(self.end_ns - pending["start_ns"], 0)
+        return pending
+
+    def _packed(self, block: int) -> bytes | None:
+        try:
+            answer = self._database.execute("SELECT records FROM blocks WHERE block = ?", (block,)).fetchone()
+        except sqlite3.Error:
+            return None
+        return answer[0] if answer is not None and isinstance(answer[0], bytes) else None
 
     def _without_impossible(self, records: CallArray, right: np.ndarray[Any, np.dtype[np.bool_]]) -> CallArray:
         # `right` is false where a block turned out to be damaged: nothing was put there.
@@ -411,6 +447,33 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection | None:
         pass
     database.close()
     return None
+
+
+def _unpacked(packed: bytes | None, size: int) -> bytes | None:
+    """Return a block's whole records; None where they fail zlib's checksum or have another size."""
+    if packed is None:
+        return None
+    try:
+        stream = zlib.decompressobj()
+        raw = stream.decompress(packed, size + 1)
+    except zlib.error:
+        return None
+    return raw if len(raw) == size and stream.eof else None
+
+
+def _columns_in(raw: bytes, codec: str, count: int) -> dict[str, np.ndarray[Any, Any]]:
+    import numpy as np
+
+    if codec == "rows":
+        records = np.frombuffer(raw, dtype=np.dtype(CALL_FIELDS))
+        return {name: records[name] for name, _ in CALL_FIELDS}
+    found = {}
+    place = 0
+    for name, kind in CALL_FIELDS:
+        column = np.frombuffer(raw, dtype=kind, count=count, offset=place)
+        place += column.nbytes
+        found[name] = np.cumsum(column) if name == "start_ns" else column
+    return found
 
 
 def _is_time(number: object) -> bool:
