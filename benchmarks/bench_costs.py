@@ -3,7 +3,8 @@
     python -m benchmarks.bench_costs [--quick]
 
 Each program runs bare, under both engines and under strace with the same calls, in turns; figures are
-medians of the seconds from start to exit, with the ratio to bare.
+medians of the seconds from start to exit, with the ratio to bare. What starting and ending the tracer
+takes is in them, and a row of its own; the last column is the work without it, as a ratio to strace's.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bench_engines import tracers
+from benchmarks.bench_engines import Tracer, tracers
 
 COMPUTE = """
 import sys, time
@@ -56,11 +59,12 @@ for thread in threads:
 for thread in threads:
     thread.join()
 """
+NOTHING = "nothing (start and end)"
 PROGRAMS = (
     ("two processes that compute", COMPUTE, "4", "2"),
     ("300 short-lived processes", FORKS, "300", "100"),
     ("4 threads that fight for the interpreter", FIGHT, "200000", "50000"),
-    ("nothing (start and end)", "", "", ""),
+    (NOTHING, "", "", ""),
 )
 
 
@@ -74,24 +78,45 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ways = tracers(folder)
-        print("| program | " + " | ".join(way.name for way in ways) + " |")
-        print("|---|" + "---|" * len(ways))
+        print("| program | " + " | ".join(way.name for way in ways) + " | without start and end, of strace |")
+        print("|---|" + "---|" * (len(ways) + 1))
+        rows = {}
         for title, source, full, quick in PROGRAMS:
-            script = folder / "program.py"
-            script.write_text(source)
-            command = [sys.executable, str(script), quick if chosen.quick else full]
-            seconds: dict[str, list[float]] = {way.name: [] for way in ways}
-            for _ in range(rounds):
-                for way in ways:
-                    begun = time.monotonic()
-                    subprocess.run([*way.before, *command], capture_output=True, check=True)
-                    seconds[way.name].append(time.monotonic() - begun)
-            bare = statistics.median(next(iter(seconds.values())))
-            cells = []
-            for taken in seconds.values():
-                middle = statistics.median(taken)
-                cells.append(f"{middle:.2f} s ({middle / bare:.2f}; {min(taken):.2f} to {max(taken):.2f})")
-            print(f"| {title} | " + " | ".join(cells) + " |", flush=True)
+            rows[title] = _row(folder, ways, source, quick if chosen.quick else full, rounds)
+        for title, row in rows.items():
+            print(f"| {title} | " + " | ".join(row.cells) + f" | {_beside_strace(row, rows[NOTHING])} |")
+
+
+@dataclass(frozen=True)
+class _Row:
+    seconds: dict[str, float]
+    cells: list[str]
+
+
+def _row(folder: Path, ways: Sequence[Tracer], source: str, size: str, rounds: int) -> _Row:
+    script = folder / "program.py"
+    script.write_text(source)
+    taken: dict[str, list[float]] = {way.name: [] for way in ways}
+    for _ in range(rounds):
+        for way in ways:
+            begun = time.monotonic()
+            subprocess.run([*way.before, sys.executable, str(script), size], capture_output=True, check=True)
+            taken[way.name].append(time.monotonic() - begun)
+    middle = {name: statistics.median(some) for name, some in taken.items()}
+    bare = middle[ways[0].name]
+    cells = [
+        f"{middle[name]:.2f} s ({middle[name] / bare:.2f}; {min(some):.2f} to {max(some):.2f})"
+        for name, some in taken.items()
+    ]
+    return _Row(middle, cells)
+
+
+def _beside_strace(row: _Row, nothing: _Row) -> str:
+    """Return what the work itself takes under each engine, as a ratio to what it takes under strace."""
+    if "strace" not in row.seconds or row is nothing:
+        return ""
+    work = {name: seconds - nothing.seconds[name] for name, seconds in row.seconds.items()}
+    return ", ".join(f"{name} {work[name] / work['strace']:.2f}" for name in work if name in ("perf", "ptrace"))
 
 
 if __name__ == "__main__":

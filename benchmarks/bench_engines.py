@@ -1,15 +1,20 @@
-"""What recording costs: small messages through one queue, untraced, by both engines, and under strace.
+"""What recording costs: small messages through one queue, untraced, by both engines, and by their peers.
 
     python -m benchmarks.bench_engines [--rounds 5] [--messages 20000]
 
-Prints a Markdown table. The tracers take turns, so that a machine that is busy for a while is so for all
-of them; each figure is the median over the rounds, with the lowest and the highest.
+Prints Markdown tables: as a user starts each, and with everything on one CPU. The tracers take turns, so
+that a machine that is busy for a while is so for all of them; each figure is the median over the rounds,
+with the lowest and the highest. The empty loop in C (`empty_loop.c`) is no tracer that anybody could use:
+it shows what ptrace itself allows with two stops a call.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
+import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,7 +23,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import qtrace
+from qtrace.capture.machine import architecture
 from qtrace.capture.perf_events import why_not
+from qtrace.capture.seccomp import recorded_numbers
 from qtrace.model.syscalls import TABLE
 
 PROGRAM = """
@@ -57,6 +65,9 @@ if __name__ == "__main__":
 
 _PRIVATELY = ["unshare", "-m", "sh", "-c", 'mount -t tracefs nodev /sys/kernel/tracing && exec "$@"', "sh"]
 _GOALS = {"perf": (("untraced", 0.7), ("strace", 8.0)), "ptrace": (("strace", 3.0),)}
+_GOALS_ON_ONE_CPU = {"ptrace": (("strace", 0.9),)}
+_FEW = 200
+"""Messages where a tracer takes tens of milliseconds for each."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,8 @@ class Tracer:
     label: str
     before: tuple[str, ...]
     """What stands before the program's own command line."""
+    messages: int | None = None
+    """Fewer messages than the others', where it is too slow for so many."""
 
 
 def perf_prefix() -> list[str] | None:
@@ -81,6 +94,8 @@ def perf_prefix() -> list[str] | None:
 def tracers(folder: Path) -> list[Tracer]:
     """Return the ways that this machine permits."""
     record = [sys.executable, "-m", "qtrace", "record", "-q", "-f", "-o", str(folder / "a.qtrace"), "--engine"]
+    # As an installed package is: an editable one is compiled anew each time where nothing may be written.
+    compileall.compile_dir(Path(qtrace.__file__).parent, quiet=1)
     calls = ",".join(f"?{row.name}" for row in TABLE if row.recorded)
     found = [Tracer("untraced", "no tracer", ())]
     before = perf_prefix()
@@ -95,30 +110,66 @@ def tracers(folder: Path) -> list[Tracer]:
     return [*found, Tracer("strace", "strace -f --seccomp-bpf, same calls", tuple(words))]
 
 
-def measured(ways: Sequence[Tracer], command: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """Return messages per second of each round, by tracer; the tracers take turns."""
-    found: dict[str, list[float]] = {way.name: [] for way in ways}
-    for _ in range(rounds):
-        for way in ways:
-            ran = subprocess.run([*way.before, *command], capture_output=True, text=True, check=True, timeout=600)
-            found[way.name].append(float(ran.stdout))
+def peers(folder: Path) -> list[Tracer]:
+    """Return the other tracers that are installed here."""
+    found = []
+    if shutil.which("gcc"):
+        numbers = ",".join(map(str, recorded_numbers(architecture())))
+        loop = folder / "empty_loop"
+        subprocess.run(["gcc", "-O2", "-o", str(loop), str(Path(__file__).with_name("empty_loop.c"))], check=True)
+        found.append(Tracer("empty", "empty ptrace loop in C, same calls", (str(loop), numbers)))
+    before = perf_prefix()
+    if before is not None and shutil.which("perf"):
+        trace = ["perf", "trace", "-o", str(folder / "perf.txt"), "-e", "read,write,futex,wait4", "--"]
+        record = ["perf", "record", "-q", "-o", str(folder / "perf.data")]
+        record += ["-e", "raw_syscalls:sys_enter", "-e", "raw_syscalls:sys_exit", "--"]
+        found.append(Tracer("perf-trace", "perf trace, 4 calls", (*before, *trace)))
+        found.append(Tracer("perf-record", "perf record, every call", (*before, *record)))
+    script = Path(sys.executable).with_name("strace.py")
+    if script.exists():
+        words = [sys.executable, "-W", "ignore", str(script), "-f", "-o", str(folder / "python-ptrace.txt")]
+        found.append(Tracer("python-ptrace", f"python-ptrace's strace.py, {_FEW} messages", tuple(words), _FEW))
     return found
 
 
-def table(ways: Sequence[Tracer], rates: Mapping[str, Sequence[float]]) -> list[str]:
+def measured(
+    ways: Sequence[Tracer], script: Path, messages: int, pairs: int, rounds: int, before: Sequence[str] = ()
+) -> dict[str, list[float]]:
+    """Return messages per second of each round, by tracer; the tracers take turns. Empty for one that failed."""
+    found: dict[str, list[float]] = {way.name: [] for way in ways}
+    for _ in range(rounds):
+        for way in ways:
+            count = min(messages, way.messages or messages)
+            command = [*before, *way.before, sys.executable, str(script), str(count), str(pairs)]
+            try:
+                ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+                found[way.name].append(float(ran.stdout.split()[-1]))
+            except (subprocess.SubprocessError, ValueError, IndexError) as error:
+                print(f"{way.label}: {error}", file=sys.stderr)
+    return found
+
+
+def table(
+    ways: Sequence[Tracer],
+    rates: Mapping[str, Sequence[float]],
+    wanted: Mapping[str, Sequence[tuple[str, float]]] = _GOALS,
+) -> list[str]:
     """Return the lines of a Markdown table."""
     lines = [
         "| tracer | messages/s | lowest to highest | of untraced | times strace | goal |",
         "|---|---|---|---|---|---|",
     ]
-    middle = {name: statistics.median(some) for name, some in rates.items()}
+    middle = {name: statistics.median(some) for name, some in rates.items() if some}
     for way in ways:
         some = rates[way.name]
+        if not some:
+            lines.append(f"| {way.label} | did not finish | | | | |")
+            continue
         ratio = {
             name: f"{middle[way.name] / middle[name]:.2f}" if name in middle else "-" for name in ("untraced", "strace")
         }
         goals = []
-        for name, least in _GOALS.get(way.name, ()):
+        for name, least in wanted.get(way.name, ()):
             if name in middle:
                 reached = middle[way.name] / middle[name] >= least
                 goals.append(f"{least:g} of {name}: {'reached' if reached else 'not reached'}")
@@ -139,12 +190,16 @@ def main() -> None:
         folder = Path(name)
         script = folder / "hot_queue.py"
         script.write_text(PROGRAM)
-        ways = tracers(folder)
+        ways = [*tracers(folder), *peers(folder)]
         print(f"Python {platform.python_version()}, Linux {platform.release()}; {options.rounds} rounds in turn.")
         for pairs in (1, 4):
-            command = [sys.executable, str(script), str(options.messages), str(pairs)]
             print(f"\n{options.messages:,} small messages, {pairs} to {pairs}\n")
-            print("\n".join(table(ways, measured(ways, command, options.rounds))), flush=True)
+            rates = measured(ways, script, options.messages, pairs, options.rounds)
+            print("\n".join(table(ways, rates)), flush=True)
+        one = ["taskset", "-c", str(max(os.sched_getaffinity(0)))]
+        print(f"\n{options.messages:,} small messages, 1 to 1, tracer and program on one CPU\n")
+        rates = measured(ways, script, options.messages, 1, options.rounds, one)
+        print("\n".join(table(ways, rates, _GOALS_ON_ONE_CPU)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""How reading, tables, verdict and report grow with the number of calls: time, memory, bytes."""
+"""How reading, tables, verdict and report grow with the number of calls: time, memory, bytes.
+
+Loading pandas and NumPy takes as long for one call as for ten million: the time a call is without it.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ def _report(path: Path) -> dict[str, object]:
     return {"page_bytes": page.stat().st_size}
 
 
-TASKS: dict[str, Callable[[Path], dict[str, object]]] = {"tables": _tables, "explain": _explain, "report": _report}
+TASKS: dict[str, Callable[[Path], dict[str, object]]] = {
+    "tables": _tables, "explain": _explain, "hang": _explain, "report": _report,
+}  # fmt: skip
 
 
 def measured(task: str, path: Path) -> dict[str, object]:
@@ -52,9 +57,14 @@ def measured(task: str, path: Path) -> dict[str, object]:
 
 def _run_task(task: str, path: Path) -> None:
     begun = time.monotonic()
+    if task == "tables":
+        import pandas  # noqa: F401
+
+        import qtrace.analyse.trace  # noqa: F401
+    loaded = time.monotonic()
     found = TASKS[task](path)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": time.monotonic() - begun, "peak_bytes": peak, **found}))
+    print(json.dumps({"seconds": time.monotonic() - begun, "loading": loaded - begun, "peak_bytes": peak, **found}))
 
 
 def run(sizes: tuple[int, ...] = SIZES) -> list[dict[str, object]]:
@@ -65,7 +75,12 @@ def run(sizes: tuple[int, ...] = SIZES) -> list[dict[str, object]]:
             path = make_big(size, Path(folder) / f"calls_{size}.qtrace")
             row: dict[str, object] = {"size": size, "file_bytes": path.stat().st_size}
             for task in TASKS:
-                row[task] = measured(task, path)
+                if task == "hang":
+                    hung = make_big(size, Path(folder) / f"hang_{size}.qtrace", hang=True)
+                    row[task] = measured(task, hung)
+                    hung.unlink()
+                else:
+                    row[task] = measured(task, path)
             rows.append(row)
             path.unlink()
     return rows
@@ -74,19 +89,24 @@ def run(sizes: tuple[int, ...] = SIZES) -> list[dict[str, object]]:
 def table(rows: list[dict[str, object]]) -> str:
     """Return the rows as Markdown."""
     lines = [
-        "| calls | bytes a call on disk | tables and verdict | peak memory | µs a call | explain | report | page |",
-        "|---|---|---|---|---|---|---|---|",
+        "| calls | bytes a call on disk | tables and verdict | of it loading | peak memory | µs a call "
+        "| explain | explain a hang | its peak memory | report | page |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        tables, explain, report = row["tables"], row["explain"], row["report"]
+        tables, explain, hang, report = row["tables"], row["explain"], row["hang"], row["report"]
         assert isinstance(tables, dict)
         assert isinstance(explain, dict)
+        assert isinstance(hang, dict)
         assert isinstance(report, dict)
+        assert hang["verdict"] == "deadlock", "the program hangs"
+        spent = tables["seconds"] - tables["loading"]
         calls = tables["calls"]
         lines.append(
             f"| {calls:,} | {int(str(row['file_bytes'])) / calls:.1f} | {tables['seconds']:.2f} s "
-            f"| {tables['peak_bytes'] / 1e9:.2f} GB | {tables['seconds'] / calls * 1e6:.2f} "
-            f"| {explain['seconds']:.2f} s | {report['seconds']:.1f} s | {report['page_bytes'] / 1e6:.1f} MB |"
+            f"| {tables['loading']:.2f} s | {tables['peak_bytes'] / 1e9:.2f} GB | {spent / calls * 1e6:.2f} "
+            f"| {explain['seconds']:.2f} s | {hang['seconds']:.2f} s | {hang['peak_bytes'] / 1e9:.2f} GB "
+            f"| {report['seconds']:.1f} s | {report['page_bytes'] / 1e6:.1f} MB |"
         )
     return "\n".join(lines)
 
