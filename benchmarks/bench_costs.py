@@ -85,6 +85,11 @@ def main() -> None:
             rows[title] = _row(folder, ways, source, quick if chosen.quick else full, rounds)
         for title, row in rows.items():
             print(f"| {title} | " + " | ".join(row.cells) + f" | {_beside_strace(row, rows[NOTHING])} |")
+        python = statistics.median(_timed([sys.executable, "-c", "pass"]) for _ in range(rounds))
+        print(
+            f"\nOf start and end, {python:.2f} s is an interpreter that does nothing: what is written in Python cannot "
+            "begin before, and a program that is over in less is not recorded as quickly as by strace."
+        )
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,7 @@ def _row(folder: Path, ways: Sequence[Tracer], source: str, size: str, rounds: i
     taken: dict[str, list[float]] = {way.name: [] for way in ways}
     for _ in range(rounds):
         for way in ways:
-            begun = time.monotonic()
-            subprocess.run([*way.before, sys.executable, str(script), size], capture_output=True, check=True)
-            taken[way.name].append(time.monotonic() - begun)
+            taken[way.name].append(_timed([*way.before, sys.executable, str(script), size]))
     middle = {name: statistics.median(some) for name, some in taken.items()}
     bare = middle[ways[0].name]
     cells = [
@@ -109,6 +112,12 @@ def _row(folder: Path, ways: Sequence[Tracer], source: str, size: str, rounds: i
         for name, some in taken.items()
     ]
     return _Row(middle, cells)
+
+
+def _timed(command: Sequence[str]) -> float:
+    begun = time.monotonic()
+    subprocess.run(command, capture_output=True, check=True)
+    return time.monotonic() - begun
 
 
 def _beside_strace(row: _Row, nothing: _Row) -> str:
