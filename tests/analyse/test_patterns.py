@@ -628,7 +628,7 @@ def storm(source: str = "initializer(*initargs)", switches: int = 2) -> SceneBui
     )
     scene.thread(200, 200, None, state="R", moved=True, stack=stack)
     results = scene.threads[Tid(103)]
-    scene.threads[Tid(103)] = replace(results, start_ns=1_000_000_000, switches=switches, cpu_ns=60_000)
+    scene.threads[Tid(103)] = replace(results, start_ns=1_000_000_000, switches=switches, cpu_ns=switches * 30_000)
     return scene
 
 
