@@ -347,6 +347,7 @@ def report_input(trace: Trace) -> ReportInput:
         trace.critical,
         trace.meta,
         trace.bottleneck,
+        trace.floor_ns,
         trace.damage,
     )
 

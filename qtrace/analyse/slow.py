@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 WORTH_SAYING = 0.2
 """A thread that waited for less than a fifth of its life is not held up."""
 
+_LOCKS = (WaitKind.GIL, WaitKind.SEMAPHORE, WaitKind.LOCK, WaitKind.FILE_LOCK)
 _WHY: dict[WaitKind, tuple[str, str]] = {
     WaitKind.PIPE_FULL: ("for room in the pipe", "the consumer is slower than the producer"),
     WaitKind.SOCKET_FULL: ("for room in the socket", "the receiver is slower than the sender"),
@@ -26,6 +27,8 @@ _WHY: dict[WaitKind, tuple[str, str]] = {
 }
 """What the kind says, the most telling first: a full pipe proves that its reader is the slow side, an
 empty one may only mean that there is nothing to do."""
+_RANK = {kind: 1 if kind in _LOCKS else 2 * (place >= 2) for place, kind in enumerate(_WHY)}
+"""Full pipes and sockets, then locks, then empty ones."""
 
 
 def time_by_thread(trace: Trace) -> pd.DataFrame:
@@ -63,7 +66,11 @@ def bottleneck(trace: Trace) -> str:
     slower than the producer``
     """
     spent = _spent(trace, trace.waits[~trace.waits["unfinished"]])  # a wait for ever is a hang, not slowness
-    for kind, (what, why) in _WHY.items():
+    # Of the kinds of lock the one that took most from all threads together.
+    lost = {kind: int(spent["ns"][spent["kind"] == str(kind)].sum()) for kind in _LOCKS}
+    order = sorted(_WHY, key=lambda kind: (_RANK[kind], -lost.get(kind, 0)))
+    for kind in order:
+        what, why = _WHY[kind]
         rows = spent[(spent["kind"] == str(kind)) & (spent["share"] >= WORTH_SAYING)]
         if kind in (WaitKind.PIPE_EMPTY, WaitKind.SOCKET_EMPTY):
             rows = rows[rows["tid"].isin(_receivers(trace))]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from qtrace.model.kinds import WaitKind
+from qtrace.model.kinds import Role, WaitKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -248,6 +248,11 @@ class Trace:
         return threads_table(self._parts)
 
     @cached_property
+    def _feeders(self) -> frozenset[int]:
+        rows = self.threads
+        return frozenset(rows["tid"][rows["role"] == str(Role.FEEDER)].tolist())
+
+    @cached_property
     def syscalls(self) -> pd.DataFrame:
         """A call a row, in the order of entry."""
         from qtrace.analyse.syscalls import syscalls_table
@@ -266,7 +271,7 @@ class Trace:
         """Kinds of the waits as places in `qtrace.model.kinds.WaitKind`, told apart by Python stacks."""
         from qtrace.analyse.waits import told_apart
 
-        return told_apart(self._parts)
+        return told_apart(self._parts, self._feeders)
 
     @cached_property
     def wakes(self) -> pd.DataFrame:
@@ -280,7 +285,7 @@ class Trace:
         """A pipe, socket, semaphore, lock, child ... a row."""
         from qtrace.analyse.objects import objects_table
 
-        return objects_table(self._parts)
+        return objects_table(self._parts, self._feeders)
 
     @cached_property
     def messages(self) -> pd.DataFrame:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qtrace.analyse.trace import TraceParts
 
 _LOCK = list(WaitKind).index(WaitKind.LOCK)
+_CONDITION = list(WaitKind).index(WaitKind.CONDITION)
 
 
 def waits_table(parts: TraceParts, kinds: np.ndarray[Any, np.dtype[np.int8]]) -> pd.DataFrame:
@@ -72,19 +73,25 @@ def _stack_ids(parts: TraceParts) -> np.ndarray[Any, np.dtype[np.int64]]:
     return found
 
 
-def told_apart(parts: TraceParts) -> np.ndarray[Any, np.dtype[np.int8]]:
+def told_apart(parts: TraceParts, feeders: frozenset[int] = frozenset()) -> np.ndarray[Any, np.dtype[np.int8]]:
     """Return the kinds of all waits, those on futexes as their Python stacks tell.
 
     The kernel knows an address. Which library function waits there, on which object, is in the
     frames, where a stack was taken. What a word in shared memory is, it stays: there the answer
-    holds for all waits on it; an address of one process is soon another lock.
+    holds for all waits on it; an address of one process is soon another lock. A queue's feeder
+    takes no lock of its process but the one under its condition: there it waits to be given an item.
+
+    Args:
+        parts: The recording, decoded.
+        feeders: Feeder threads of queues.
     """
     kinds = parts.waits.kind.copy()
+    _feeders_idle(parts, kinds, feeders)
     processes = {row[0]: row for row in parts.processes}
     shared: dict[int, int] = {}
     for key, row in rows_with_stack(parts).items():
         stack = parts.stacks[key]
-        if kinds[row] != _LOCK or not stack.frames:
+        if kinds[row] not in (_LOCK, _CONDITION) or not stack.frames:
             continue
         call = parts.waits.call[row]
         number = int(parts.call_object[call])
@@ -98,6 +105,13 @@ def told_apart(parts: TraceParts) -> np.ndarray[Any, np.dtype[np.int8]]:
     for number, kind_code in shared.items():
         kinds[(numbers == number) & (kinds == _LOCK)] = kind_code
     return kinds
+
+
+def _feeders_idle(parts: TraceParts, kinds: np.ndarray[Any, np.dtype[np.int8]], feeders: frozenset[int]) -> None:
+    rows = np.flatnonzero(kinds == _LOCK)
+    rows = rows[np.isin(parts.calls["tid"][parts.waits.call[rows]], list(feeders))]
+    private = np.array([name.startswith("futex:") for name in [*parts.object_ids, "futex:"]], dtype=bool)
+    kinds[rows[private[parts.call_object[parts.waits.call[rows]]]]] = _CONDITION
 
 
 def _kind_by_stack(

@@ -287,6 +287,7 @@ class _Recording:
         before = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_SECONDS)
         gc.freeze()  # what is there by now stays: the collector need not look through it while the loop runs
+        loop_ns, all_ns = time.thread_time_ns(), time.process_time_ns()
         try:
             with _handlers(self.loop, self.watch):
                 begin(start)
@@ -301,6 +302,8 @@ class _Recording:
             if self.collector is not None:
                 self.collector.finish()
                 self.notes += self.collector.notes()
+        cost = {"stops": self.loop.stops, "stops_cpu_ns": time.thread_time_ns() - loop_ns}
+        self.writer.set_meta(**cost, recorder_cpu_ns=time.process_time_ns() - all_ns)
         return self._result()
 
     def _result(self) -> Recorded:

@@ -167,12 +167,15 @@ class Parts:
 
     def _label(self, name: str, kind: ObjectKind) -> str:
         prefix, _, rest = name.partition(":")
+        if kind is ObjectKind.FUTEX and prefix == "futex":
+            pid = rest.partition(":")[0]
+            return f"lock in {self._process_name(int(pid))}" if pid.isdigit() else "lock of one process"
         if prefix in ("child", "children") and rest.isdigit():
             who = self._process_name(int(rest))
             return who if prefix == "child" else f"any child of {who}"
         words = {
-            ObjectKind.SEMAPHORE: "semaphore shared by processes",
-            ObjectKind.FUTEX: "lock of one process" if prefix == "futex" else "shared lock",
+            ObjectKind.SEMAPHORE: "shared semaphore",
+            ObjectKind.FUTEX: "shared lock",
             ObjectKind.CLOCK: "the clock",
             ObjectKind.SIGNAL: "a signal",
             ObjectKind.FILE_LOCK: "file lock",
@@ -180,7 +183,11 @@ class Parts:
         return words.get(kind, str(kind))
 
     def _process_name(self, pid: int) -> str:
-        return next((str(row[3]) for row in reversed(self.processes) if row[0] == pid), f"pid {pid}")
+        return self._process_names.get(pid, f"pid {pid}")
+
+    @cached_property
+    def _process_names(self) -> dict[int, str]:
+        return {row[0]: str(row[3]) for row in self.processes}
 
     def is_used(self) -> BoolArray:
         """Return which objects a call was on, or a message went through."""

@@ -41,5 +41,7 @@ class ReportInput:
     """Facts about the recording: see the `meta` table of `qtrace.tracefile.schema`."""
     bottleneck: str = ""
     """What most of the time was lost to, in a sentence; empty where nothing stands out."""
+    floor_ns: int = 0
+    """Calls shorter than this are not called waits, where only the time tells; 0 where that is not known."""
     damage: str = ""
     """What of the recording could not be read; empty if it is whole."""

@@ -32,7 +32,9 @@ TABLES: tuple[TableSchema, ...] = (
         "a fact about the recording: qtrace, python, kernel, architecture, engine, target, argv (JSON), cwd, "
         "start_ns, start_wall_ns, end_ns, end_reason, end_begins_ns, exit_status (raw wait status of the target), "
         "root_pid, last_block (of blocks), "
-        "complete (1 when the recorder closed the file itself), limits (JSON), redacted",
+        "complete (1 when the recorder closed the file itself), limits (JSON), redacted; the cost of tracing: "
+        "stops (of threads, in number), stops_cpu_ns (CPU time of the recorder's thread that handled them), "
+        "recorder_cpu_ns (of all its threads)",
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     ),
     TableSchema(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from qtrace.analyse.slow import bottleneck
 from qtrace.analyse.trace import Trace
 from qtrace.model.columns import TABLES
 from qtrace.model.kinds import ObjectKind, Role, WaitKind
@@ -272,3 +274,16 @@ def test_the_floor_is_measured_on_calls_that_cannot_wait(tmp_path: Path) -> None
     trace = load(write_recording(tmp_path / "a.qtrace", calls, end_ns=400 * MS))
     assert trace.floor_ns == 150_000
     assert trace.waits["object_id"].tolist() == ["child:6"]
+
+
+def test_of_the_locks_the_one_that_took_most_is_named() -> None:
+    """One thread that lost a third of its life to the interpreter is not what holds up ten that wait for a lock."""
+    threads = [(tid, tid, "MainThread", "main", 0, 1_000) for tid in range(1, 12)]
+    waits = [(tid, "lock", 0, 700) for tid in range(1, 11)] + [(11, "gil", 0, 350)]
+    trace = SimpleNamespace(
+        threads=pd.DataFrame(threads, columns=["tid", "pid", "name", "role", "start_ns", "end_ns"]),
+        waits=pd.DataFrame(waits, columns=["tid", "kind", "start_ns", "end_ns"]).assign(unfinished=False),
+        processes=pd.DataFrame({"pid": range(1, 12), "name": [f"child {n} of a.py" for n in range(1, 12)]}),
+        end_ns=1_000,
+    )
+    assert bottleneck(trace).endswith("waited 70 % of the time for a lock: those that hold it keep it too long")  # type: ignore[arg-type]

@@ -127,6 +127,19 @@ def test_messages_sent_are_messages_received(queue_trace: Trace) -> None:
     assert (messages["read_end_ns"] > messages["write_start_ns"]).all()
 
 
+def test_a_queue_is_called_so_and_its_idle_feeder_is_not_held_up(queue_trace: Trace) -> None:
+    """The pipe that a feeder writes to is a queue's; what a feeder waits for inside of its process is an item."""
+    objects = queue_trace.objects.set_index("object_id")
+    (pipe,) = set(queue_trace.messages["object_id"])
+    assert objects.loc[pipe, "label"] == "queue pipe"
+    (feeder,) = set(queue_trace.messages["sender_tid"])
+    waits = queue_trace.waits
+    private = waits["object_id"].str.startswith("futex:").fillna(False).astype(bool)
+    mine = waits[(waits["tid"] == feeder) & private]
+    assert set(mine["kind"]) <= {"condition", "gil", "thread-join"}
+    assert (mine["kind"] == "condition").any()
+
+
 def test_levels_stay_within_the_pipe(queue_trace: Trace) -> None:
     """Never below nothing, never above the capacity, empty at the end."""
     fill = queue_trace.fill

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import re
+import zlib
 from pathlib import Path
 
 import qtrace as qtrace_api
@@ -31,6 +35,22 @@ def test_the_page_of_the_first_example(tmp_path: Path) -> None:
         shot = Path(os.environ.get("QTRACE_SCREENSHOTS", tmp_path)) / "join_before_get.png"
         page.picture(shot)
         assert shot.stat().st_size > 10_000
+
+
+def test_the_page_says_what_tracing_cost(tmp_path: Path) -> None:
+    """Measured by the recorder: two stops a call at least, and CPU time for them."""
+    recording, page_file = tmp_path / "a.qtrace", tmp_path / "a.html"
+    qtrace("record", "-q", "-o", str(recording), str(EXAMPLES / "drained_queue.py"))
+    qtrace("report", str(recording), "-o", str(page_file))
+    trace = qtrace_api.load(recording)
+    stops, loop_ns, all_ns = (int(trace.meta[key]) for key in ("stops", "stops_cpu_ns", "recorder_cpu_ns"))
+    assert stops >= 2 * (len(trace.calls) - len(trace.processes) - len(trace.threads))  # a last call has no exit
+    assert 0 < loop_ns <= all_ns
+    packed = re.search('id="packed-view">([^<]*)<', page_file.read_text())
+    assert packed
+    quality = dict(json.loads(zlib.decompress(base64.b64decode(packed[1])))["quality"])
+    assert quality["Cost of tracing"].startswith(f"{stops:,} stops took ")
+    assert "tracing included" in quality["Shortest wait"]
 
 
 def test_the_page_goes_where_the_reader_expects_it(tmp_path: Path) -> None:

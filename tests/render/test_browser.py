@@ -494,7 +494,7 @@ def test_latencies_are_those_of_the_messages(page: Page, reports: Reports) -> No
     )
     assert cells[1].startswith("send")
     assert cells[5] == page.run("return Q.duration(arguments[0])", int(send.max()))
-    assert page.find("#pipes-rows tbody td:nth-child(2)").text == f"{len(messages):,}"
+    assert page.find("#pipes-rows tbody td:nth-child(4)").text == f"{len(messages):,}"
 
 
 def test_quality_names_engine_command_losses_and_folding(page: Page, reports: Reports) -> None:

@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 
 from qtrace.model.kinds import VerdictKind, WaitKind
-from qtrace.render.page import marks, pipes
+from qtrace.render.page import lanes, marks, pipes
 from qtrace.render.page.ending import before_the_end
-from qtrace.render.page.view import fold_sentence, page_view
+from qtrace.render.page.quality import cost
+from qtrace.render.page.view import _told_apart, fold_sentence, page_view
 from qtrace.render.palette import LOOKS
 from qtrace.render.report import render_report
 from tests.render import inputs
@@ -200,3 +201,46 @@ def test_the_picture_ends_where_the_program_began_to_be_ended() -> None:
     assert int(cut.messages["read_end_ns"].max()) <= end
     assert page_view(cut).plain["span_ns"] == end - inputs.START
     assert before_the_end(report) is report
+
+
+def test_objects_of_one_name_are_numbered() -> None:
+    """The verdict's own keeps the name that it has in the cards; all others are told apart."""
+    assert _told_apart(["pipe", "queue pipe", "pipe", "pipe"], [False] * 4) == [
+        "pipe #1",
+        "queue pipe",
+        "pipe #2",
+        "pipe #3",
+    ]
+    assert _told_apart(["pipe", "pipe", "lock"], [False, True, True]) == ["pipe #2", "pipe", "lock"]
+    assert _told_apart(["pipe", "pipe"], [True, True]) == ["pipe #1", "pipe #2"]
+
+
+def test_the_cost_of_tracing_is_what_the_recorder_measured() -> None:
+    """Stops, CPU time a call, and the recorder's share of the duration; a killed recorder could not say."""
+    meta = {"engine": "ptrace", "complete": "1"}
+    measured = {"stops": "2000", "stops_cpu_ns": "12000000", "recorder_cpu_ns": "50000000"}
+    assert cost({**meta, **measured}, 1_000, 1_000_000_000) == (
+        "2,000 stops took 12.0 ms of the tracer's CPU time, 12.0 µs a call; "
+        "with storing and looking 50.0 ms in all, 5 % of the duration"
+    )
+    assert cost({"engine": "ptrace"}, 10, 10) == "not known: the recorder was ended before it could say"
+    assert cost({"engine": "strace-log", "complete": "1"}, 10, 10) == ""
+
+
+def test_children_that_idle_alike_are_one_lane() -> None:
+    """A recording numbers the processes that multiprocessing made: that is no difference between them."""
+    rows = [
+        lanes.ProcessRow(pid, 1, "app.py" if pid == 1 else f"child {pid} of app.py", "", pid, -1, "")
+        for pid in range(1, 8)
+    ]
+    found = [lanes.Lane(row.pid, row.pid, place, "MainThread", "worker", 0, -1) for place, row in enumerate(rows)]
+    assert lanes.idle_groups(found, rows, [(3, 0.5)] + [(3, 0.99)] * 6, frozenset({5})) == [-1, 0, 0, 0, -1, 0, 0]
+
+
+def test_pipes_say_who_sends_and_who_receives() -> None:
+    """Thread ids, the busiest first; none where nobody was seen."""
+    report = inputs.finished(2_000)
+    (row,) = pipes.pipe_metrics(report.messages, report.waits, 1)
+    assert set(row.senders) == set(report.messages["sender_tid"].dropna())
+    counts = report.messages["receiver_tid"].value_counts()
+    assert [counts[tid] for tid in row.receivers] == sorted(counts.tolist(), reverse=True)

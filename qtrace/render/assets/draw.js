@@ -56,7 +56,7 @@ Q.draw = (() => {
     const room = x1 - x0 - 12;
     if (room < 44) return;
     const kind = Q.view.kinds[w.kind[row]].id;
-    const full = w.object[row] >= 0 ? `${kind} · ${Q.objectName(w.object[row])}` : kind;
+    const full = w.object[row] >= 0 && Q.objectName(w.object[row]) !== kind ? `${kind} · ${Q.objectName(w.object[row])}` : kind;
     const text = context.measureText(full).width <= room ? full : kind;
     if (context.measureText(text).width > room) return;
     if (Q.view.kinds[w.kind[row]].hatch !== "none") {

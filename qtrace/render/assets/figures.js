@@ -10,7 +10,7 @@ Q.figures = (() => {
       roots[id] = Q.el("div", { class: "plot", id, role: "img", "aria-label": title });
       root.append(Q.el("h3", { text: title }), lead ? Q.el("p", { class: "dim", text: lead }) : "", roots[id]);
     };
-    if (Q.view.critical) part("critical", "Critical path", "The stretches that the program's duration hangs on: making any of them shorter makes the whole shorter.");
+    if (Q.view.critical) part("critical", "Critical path", Q.view.graph.nodes.length ? "What held the main thread up until it stopped for good." : "The stretches that the program's duration hangs on: making any of them shorter makes the whole shorter.");
     part("by-thread", "By thread");
     const many = Q.view.lanes.length;
     if (many > FEW || Q.view.lanes.some((lane) => lane.fold >= 0)) root.append(Q.el("button", { type: "button", class: "more", id: "all-threads", text: `All ${Q.number(many)} threads`, onclick: (event) => { every = true; event.target.hidden = true; draw(); } }));
@@ -74,7 +74,7 @@ Q.figures = (() => {
       const rows = path.lane.map((_, i) => i).filter((i) => path.kind[i] === kind && kept.has(path.lane[i]));
       const name = kind < 0 ? "running" : Q.view.kinds[kind].id;
       return { type: "bar", orientation: "h", name, y: rows.map((i) => `${Q.view.lanes[path.lane[i]].tid}`), x: rows.map((i) => path.dur[i] / 1e9), base: rows.map((i) => start[i] / 1e9), width: rows.map(() => 0.6),
-        marker: kind < 0 ? { color: Q.theme.accent, line: { width: 0 } } : look(kind), customdata: rows.map((i) => [Q.graph.plain(Q.laneName(path.lane[i])), Q.duration(path.dur[i]), Q.moment(start[i]), path.object[i] >= 0 ? `, ${Q.graph.plain(Q.objectName(path.object[i]))}` : "", start[i], path.dur[i]]),
+        marker: kind < 0 ? { color: Q.theme.life, line: { width: 1, color: Q.theme.muted } } : look(kind), customdata: rows.map((i) => [Q.graph.plain(Q.laneName(path.lane[i])), Q.duration(path.dur[i]), Q.moment(start[i]), path.object[i] >= 0 ? `, ${Q.graph.plain(Q.objectName(path.object[i]))}` : "", start[i], path.dur[i]]),
         hovertemplate: `<b>%{customdata[0]}</b><br>${name}%{customdata[3]}<br>%{customdata[1]} from %{customdata[2]}<extra></extra>` };
     });
     const figure = base(lanes.length * 26 + 84, left, root.clientWidth);

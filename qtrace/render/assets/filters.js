@@ -41,7 +41,7 @@ Q.filters = (() => {
 
   const mount = (root) => {
     let typing = 0;
-    box = Q.el("input", { type: "search", id: "search", placeholder: "Search calls, objects, threads, lines  ( / )", "aria-label": "Search waits", oninput: () => {
+    box = Q.el("input", { type: "search", id: "search", placeholder: "Search calls, objects, threads, lines (/)", "aria-label": "Search waits", oninput: () => {
       clearTimeout(typing);
       typing = setTimeout(() => Q.set({ query: box.value }), 120);
     } });

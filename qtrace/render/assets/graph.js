@@ -19,9 +19,16 @@ Q.graph = (() => {
   };
   const step = (key) => Q.view.chain.findIndex((link) => `t${link.tid}` === key) + 1;
 
-  const trace = (arrow, nodes) => {
+  // The two ends of an arrow; where another goes the other way, each keeps to its own side.
+  const endsOf = (arrow, nodes) => {
     const [from, to] = [nodes.get(arrow.source), nodes.get(arrow.target)];
     const [a, b] = [edgePoint(from, to), edgePoint(to, from)];
+    const length = Math.hypot(b[0] - a[0], b[1] - a[1]) || 1;
+    const aside = arrow.twin ? [(-(b[1] - a[1]) / length) * 7, ((b[0] - a[0]) / length) * 7] : [0, 0];
+    return [from, to, [a[0] - aside[0], a[1] - aside[1]], [b[0] - aside[0], b[1] - aside[1]]];
+  };
+  const trace = (arrow, nodes) => {
+    const [from, to, a, b] = endsOf(arrow, nodes);
     const hot = arrow.in_chain;
     // Straight on the spine; elsewhere bent aside, so that two arrows between a pair stay two.
     const level = Math.abs(a[1] - b[1]) < 2 && Math.abs(a[0] - b[0]) < 120;
@@ -41,13 +48,15 @@ Q.graph = (() => {
       marker: { symbol: "arrow", angleref: "previous", color: colour, opacity: 1, line: { width: 0 }, size: xs.map((_, i) => (i === xs.length - 1 ? (hot ? 13 : 9) : 0)) } };
   };
   const edgeLabel = (arrow, nodes) => {
-    const [from, to] = [nodes.get(arrow.source), nodes.get(arrow.target)];
+    const [from, to, a, b] = endsOf(arrow, nodes);
     if (!from.spine || !to.spine || (Q.view.graph.nodes.length && !arrow.in_chain)) return null;
-    const [a, b] = [edgePoint(from, to), edgePoint(to, from)];
+    // A second label would lie on the first: of a pair the way onward is labelled.
+    if (arrow.twin && from.onward > to.onward) return null;
     const upright = Math.abs(b[1] - a[1]) > Math.abs(b[0] - a[0]);
     if (!upright && Math.abs(b[0] - a[0]) < 56) return null;
+    const below = arrow.twin && b[0] < a[0];
     return { x: (a[0] + b[0]) / 2, y: (a[1] + b[1]) / 2, text: arrow.role === "waits" ? "waits for" : "ended by", showarrow: false, font: { size: 11, color: Q.theme.muted },
-      xanchor: upright ? "left" : "center", yanchor: upright ? "middle" : "bottom", xshift: upright ? 6 : 0, yshift: upright ? 0 : 2, bgcolor: "rgba(0,0,0,0)" };
+      xanchor: upright ? "left" : "center", yanchor: upright ? "middle" : below ? "top" : "bottom", xshift: upright ? (arrow.twin ? 14 : 6) : 0, yshift: upright ? 0 : below ? -2 : 2, bgcolor: "rgba(0,0,0,0)" };
   };
   const hover = (node, model) => {
     const out = model.arrows.filter((a) => a.source === node.key && a.label);
@@ -65,7 +74,8 @@ Q.graph = (() => {
     const alone = new Set(model.nodes.filter((n) => n.shape === "thread").map((n) => n.subtitle)).size === 1 && node.many === 1;
     const [name, under] = node.shape === "thread" && !alone ? [node.subtitle || node.title, node.subtitle ? node.title : ""] : [node.title, alone && node.shape === "thread" ? "" : node.subtitle];
     const title = Q.cut(`${number && node.shape === "thread" ? `${number}  ` : ""}${name}`, node.w - margin, `bold 13px ${Q.theme.font}`);
-    const second = Q.cut((node.live && !node.kind ? ["can go on", under] : [under, node.kind]).filter(Boolean).join(" · "), node.w - margin, `11px ${Q.theme.font}`);
+    const ends = node.endedBy && node.endedBy.length ? `ended by ${node.endedBy[0]}${node.endedBy.length > 1 ? ` and ${node.endedBy.length - 1} more` : ""}` : "";
+    const second = Q.cut(ends ? [under, ends].filter(Boolean).join(" · ") : (node.live && !node.kind ? ["can go on", under] : [under, node.kind]).filter(Boolean).join(" · "), node.w - margin, `11px ${Q.theme.font}`);
     return { x: node.x + node.w / 2, y: node.y + node.h / 2, showarrow: false, width: node.w - 4, height: node.h - 4, align: "center", valign: "middle", captureevents: true, name: node.key, hovertext: hover(node, model),
       text: `<b>${plain(title)}</b>${second ? `<br><span style="font-size:11px">${plain(second)}</span>` : ""}`,
       font: { size: 13, color: node.stuck ? Q.theme.ink : node.shape === "object" ? Q.theme.ink : Q.theme.muted }, bgcolor: "rgba(0,0,0,0)" };
@@ -123,7 +133,7 @@ Q.graph = (() => {
     const left = [placed.hiddenThreads ? Q.plural(placed.hiddenThreads, "more thread") : "", placed.hiddenArrows ? Q.plural(placed.hiddenArrows, "more arrow") : ""].filter(Boolean);
     const all = left.length ? Q.el("button", { type: "button", id: "graph-all", text: `Show ${left.join(" and ")}`, onclick: () => { [most, everything] = [400, true]; draw(true); } })
       : everything ? Q.el("button", { type: "button", id: "graph-fewer", text: "Show fewer", onclick: () => { [most, everything] = [FEW, false]; draw(true); } }) : null;
-    Q.id("graph-foot").replaceChildren(...[key("box", "thread"), key("pill", "what it waits on"), key("", "stuck, in the chain"), key("grey", "other"), key("grey dash", "needs an assumption"), all,
+    Q.id("graph-foot").replaceChildren(...[key("box", "thread"), key("pill", "what it waits on"), ...(Q.view.graph.nodes.length ? [key("", "stuck, in the chain")] : []), key("grey", "other"), key("grey dash", "needs an assumption"), all,
       Q.el("details", {}, Q.el("summary", { text: "As text" }), Q.el("ul", { id: "graph-text" }, ...text))].filter(Boolean));
   };
   Q.onChange((change) => { if ("at" in change || "selected" in change || change.theme) draw(); });

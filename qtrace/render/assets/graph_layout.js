@@ -92,7 +92,7 @@ Q.graphLayout = (() => {
     return { places, high: half * (HIGH + GAP_Y) + 10, box: each };
   };
 
-  const stem = (name) => name.replace(/[\d\-_ ]+$/, "") || name;
+  const stem = (name) => name.replace(/\bchild \d+ of /, "child of ").replace(/[\d\-_ ]+$/, "") || name;
   // Threads beside the spine; those that wait in the same way for the same object are one box.
   const groups = (model, places) => {
     const target = new Map(model.arrows.filter((a) => a.role === "waits").map((a) => [a.source, a.target]));
@@ -119,6 +119,14 @@ Q.graphLayout = (() => {
     });
   };
 
+  // Who could end a group's wait, by name; others that wait on the same are not among those for whom it is one of many.
+  const endsOf = (whole, group) => {
+    const own = new Set(group.nodes.map((n) => n.key));
+    const byKey = new Map(whole.nodes.map((n) => [n.key, n]));
+    const keys = whole.arrows.filter((a) => a.role === "provider" && a.source === group.object && !own.has(a.target)).map((a) => a.target);
+    return [...new Set(keys.map((key) => byKey.get(key)).filter(Boolean).map((n) => n.subtitle || n.title))];
+  };
+
   const layout = (whole, wide, most, everything) => {
     const model = everything ? whole : { ...whole, arrows: thinned(whole) };
     const spine = spineOf(model);
@@ -126,10 +134,10 @@ Q.graphLayout = (() => {
     const { places, high, box } = placeSpine(spine, wide);
     const byKey = new Map(model.nodes.map((n) => [n.key, n]));
     const drawn = new Map();
-    for (const [key, place] of places) drawn.set(key, { ...byKey.get(key), ...place, w: box, h: HIGH, spine: true, many: 1 });
+    for (const [key, place] of places) drawn.set(key, { ...byKey.get(key), ...place, w: box, h: HIGH, spine: true, onward: drawn.size, many: 1 });
     const rest = groups(model, places);
     const shown = rest.slice(0, most);
-    const alias = new Map();
+    const alias = new Map(), ownPill = new Map();
     const cell = 2 * WIDE + GAP_X;
     const narrow = cell > wide - 16;
     const columns = narrow ? 1 : Math.max(Math.floor((wide - 16 + 40) / (cell + 40)), 1);
@@ -145,17 +153,30 @@ Q.graphLayout = (() => {
       const many = group.nodes.length;
       drawn.set(node.key, { ...node, x, y, w: side, h: HIGH, many, subtitle: many > 1 ? `${many} × ${stem(node.subtitle)}` : node.subtitle, title: many > 1 ? stem(node.title) : node.title });
       for (const other of group.nodes) alias.set(other.key, node.key);
-      if (group.object && !drawn.has(group.object)) drawn.set(group.object, { ...byKey.get(group.object), x: x + side + gap, y, w: side, h: HIGH, many: 1 });
+      if (!group.object) return;
+      // Each group has what it waits on beside it, though another has it too, and says in words who could
+      // end the wait: arrows across the other boxes would hide more than they show.
+      const key = drawn.has(group.object) && !everything ? `${group.object} of ${node.key}` : group.object;
+      if (key !== group.object) ownPill.set(node.key, key);
+      if (!drawn.has(key)) drawn.set(key, { ...byKey.get(group.object), key, x: x + side + gap, y, w: side, h: HIGH, many: 1, endedBy: everything ? [] : endsOf(whole, group) });
     });
+    const between = (arrow) => {
+      const source = alias.get(arrow.source) || arrow.source;
+      const target = arrow.role === "waits" && ownPill.has(source) ? ownPill.get(source) : alias.get(arrow.target) || arrow.target;
+      return drawn.has(source) && drawn.has(target) && source !== target ? [source, target] : null;
+    };
     const arrows = new Map();
     for (const arrow of model.arrows) {
-      const source = alias.get(arrow.source) || arrow.source;
-      const target = alias.get(arrow.target) || arrow.target;
-      if (drawn.has(source) && drawn.has(target) && source !== target && !arrows.has(`${source} ${target}`)) arrows.set(`${source} ${target}`, { ...arrow, source, target });
+      const ends = between(arrow);
+      if (!ends || arrows.has(ends.join(" "))) continue;
+      const [source, target] = ends;
+      if (everything || arrow.role === "waits" || drawn.get(source).spine) arrows.set(ends.join(" "), { ...arrow, source, target });
     }
+    for (const arrow of arrows.values()) arrow.twin = arrows.has(`${arrow.target} ${arrow.source}`);
+    const possible = new Set(whole.arrows.map(between).filter(Boolean).map((ends) => ends.join(" ")));
     const rows = Math.ceil(shown.length / columns);
     const hiddenThreads = rest.slice(most).reduce((sum, group) => sum + group.nodes.length, 0);
-    return { nodes: [...drawn.values()], arrows: [...arrows.values()], height: top + rows * (HIGH + 22) + 12, spine, hiddenThreads, hiddenArrows: whole.arrows.length - model.arrows.length, hiddenGroups: rest.length - shown.length, restTop: top, hasRest: shown.length > 0 };
+    return { nodes: [...drawn.values()], arrows: [...arrows.values()], height: top + rows * (HIGH + 22) + 12, spine, hiddenThreads, hiddenArrows: possible.size - arrows.size, hiddenGroups: rest.length - shown.length, restTop: top, hasRest: shown.length > 0 };
   };
   return { modelAt, layout };
 })();

@@ -43,7 +43,8 @@ Q.navigation = () => {
     Q.id(link.hash.slice(1)).scrollIntoView();
   });
   const here = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) for (const link of links) link.classList.toggle("here", link.hash === `#${entry.target.id}`);
+    // At the top it is the verdict, however short that is.
+    for (const entry of entries) if (entry.isIntersecting) for (const link of links) link.classList.toggle("here", link.hash === (scrollY < 40 ? "#verdict" : `#${entry.target.id}`));
   }, { rootMargin: "-15% 0px -75% 0px" });
   for (const part of document.querySelectorAll("section.panel")) here.observe(part);
   for (const card of document.querySelectorAll(".card")) {

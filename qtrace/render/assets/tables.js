@@ -90,19 +90,23 @@ Q.tables = (() => {
     const root = Q.id("pipes-table");
     const { pipes } = Q.view;
     if (!pipes.length) { root.append(Q.el("p", { class: "empty", text: "No message went through a pipe or queue." })); return; }
+    const threads = (tids) => {
+      const names = tids.map((tid) => Q.laneOfKey(`t${tid}`)).filter((n) => n >= 0).map(Q.shortName);
+      return names.length > 2 ? `${names[0]} and ${names.length - 1} more` : names.join(", ");
+    };
     const share = (part, ns) => (ns > 0 ? `${Q.percent(part)}, ${Q.duration(ns)}` : "never");
     const name = (row) => (row.object >= 0 ? Q.objectName(row.object) : row.object_id);
-    Q.table({ root, id: "pipes-rows", rows: pipes, sort: { column: 1, down: true }, portion: 25, columns: [
-      text("pipe or queue", name, true),
+    Q.table({ root, id: "pipes-rows", rows: pipes, sort: { column: 3, down: true }, portion: 25, columns: [
+      text("pipe or queue", name, true), text("from", (row) => threads(row.senders), true), text("to", (row) => threads(row.receivers), true),
       num("messages", (row) => row.messages, (row) => (row.complete === row.messages ? Q.number(row.messages) : [Q.number(row.messages), Q.el("span", { class: "open", text: `, ${Q.number(row.messages - row.complete)} not received whole` })])),
       num("bytes", (row) => row.body_bytes, (row) => Q.bytes(row.body_bytes), "bodies of the messages that arrived"),
-      num("messages/s", (row) => row.rate_per_s, (row) => Q.digits(row.rate_per_s)), num("bytes/s", (row) => row.bytes_per_s, (row) => Q.bytes(Math.round(row.bytes_per_s))),
+      num("messages/s", (row) => row.rate_per_s, (row) => (row.complete ? Q.digits(row.rate_per_s) : "")), num("bytes/s", (row) => row.bytes_per_s, (row) => (row.complete ? Q.bytes(Math.round(row.bytes_per_s)) : "")),
       num("most in flight", (row) => row.max_depth, undefined, "messages begun by the sender and not yet read whole"),
       num("sender waited for room", (row) => row.for_room_share, (row) => share(row.for_room_share, row.waits_for_room_ns), "part of the recording"),
       num("reader waited for data", (row) => row.for_data_share, (row) => share(row.for_data_share, row.waits_for_data_ns), "part of the recording")] });
-    const stages = [["send", "entry of the first write to exit of the last"], ["transit", "exit of the last write to exit of the last read"], ["receive", "entry of the first read to exit of the last"]];
+    const stages = [["send", "entry of the first write to exit of the last"], ["transit", "exit of the last write to exit of the last read; 0 if the reader had it before the write returned"], ["receive", "entry of the first read to exit of the last"]];
     const latencies = pipes.flatMap((pipe, place) => stages.map(([stage, meaning], n) => ({ name: name(pipe), stage, meaning, spread: pipe[stage], order: place * 3 + n })).filter((row) => row.spread));
-    if (!latencies.length) return;
+    if (!latencies.length) { root.append(Q.el("p", { class: "empty", text: "No message was sent and received whole, so there are no latencies." })); return; }
     const at = (quantile, field) => num(quantile, (row) => row.spread[field], (row) => Q.duration(row.spread[field]));
     root.append(Q.el("h3", { class: "second", text: "Latency of messages" }));
     Q.table({ root, id: "latency-rows", rows: latencies, sort: { column: 0, down: false }, portion: 30, columns: [

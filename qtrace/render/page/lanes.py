@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,9 @@ FOLD_FROM = 4
 """So many idle workers that look the same become one lane that can be opened."""
 IDLE_SHARE = 0.98
 """A worker is idle if it spent at least this part of its life in one kind of wait."""
+
+_CHILD = re.compile(r"\bchild \d+ of ")
+"""How a recording names the processes that multiprocessing makes: by their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,9 @@ class Lane:
 
 def _ending(exit_code: int, exit_signal: int) -> str:
     if exit_signal != MISSING:
-        return f"killed by signal {exit_signal}"
-    return f"exited with {exit_code}" if exit_code != MISSING else ""
+        known = {number.value: number.name for number in signal.Signals}
+        return f"killed by {known.get(exit_signal, f'signal {exit_signal}')}"
+    return f"exit {exit_code}" if exit_code != MISSING else ""
 
 
 def process_rows(processes: pd.DataFrame) -> list[ProcessRow]:
@@ -74,10 +80,10 @@ def process_rows(processes: pd.DataFrame) -> list[ProcessRow]:
         ints(last["exit_signal"]),
         strict=True,
     )
-    for pid, ppid, name, argv, start_ns, end_ns, code, signal in columns:
+    for pid, ppid, name, argv, start_ns, end_ns, code, killer in columns:
         command = " ".join(str(word) for word in argv) if isinstance(argv, (list, tuple, np.ndarray)) else ""
         rows[pid] = ProcessRow(
-            pid, int(ppid), name or f"pid {pid}", command, int(start_ns), int(end_ns), _ending(int(code), int(signal))
+            pid, int(ppid), name or f"pid {pid}", command, int(start_ns), int(end_ns), _ending(int(code), int(killer))
         )
     return _parents_first(rows)
 
@@ -118,7 +124,7 @@ def lanes_of(threads: pd.DataFrame, rows: list[ProcessRow]) -> list[Lane]:
 
 
 def _stem(name: str) -> str:
-    return name.rstrip("0123456789").rstrip("-_ ")
+    return _CHILD.sub("child of ", name).rstrip("0123456789").rstrip("-_ ")
 
 
 def idle_groups(

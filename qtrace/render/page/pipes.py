@@ -66,6 +66,9 @@ class PipeMetrics:
     for_room_share: float
     """Part of the recording that a sender waited for room."""
     for_data_share: float
+    senders: tuple[int, ...] = ()
+    """Thread ids, those who sent most first."""
+    receivers: tuple[int, ...] = ()
     depth_time_ns: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     depth: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
@@ -181,9 +184,15 @@ def _metrics_of(object_id: str, rows: pd.DataFrame, room: int, hunger: int, span
         waits_for_data_ns=hunger,
         for_room_share=room / span_ns,
         for_data_share=hunger / span_ns,
+        senders=_by_count(rows["sender_tid"]),
+        receivers=_by_count(rows["receiver_tid"]),
         depth_time_ns=time[keep],
         depth=depth[keep],
     )
+
+
+def _by_count(tids: pd.Series[Any]) -> tuple[int, ...]:
+    return tuple(int(tid) for tid in tids.value_counts().index)
 
 
 def _active_ns(rows: pd.DataFrame) -> int:

@@ -23,6 +23,15 @@ _PLAIN: tuple[tuple[str, str], ...] = (
 )
 
 
+_ENGINES = ("ptrace", "perf")
+"""Engines that record live; an import has neither cost nor end of its own."""
+
+
+def is_whole(meta: Mapping[str, str]) -> bool:
+    """Return whether the recorder itself closed the file."""
+    return meta.get("complete") in ("1", "true")
+
+
 def command_line(meta: Mapping[str, str]) -> str:
     """Return the recorded command as typed, or what stands in its place."""
     if meta.get("redacted") not in (None, "", "0", "false", "null"):
@@ -42,15 +51,32 @@ def quality_rows(report: ReportInput, span_ns: int, folded: str) -> list[tuple[s
     calls = count(len(report.calls), "call")
     rows.append(("Kept", f"{calls}, {count(len(report.waits), 'wait')}, {count(len(report.messages), 'message')}"))
     rows.append(("Rate", f"{digits(len(report.calls) / max(span_ns / 1e9, 1e-9))} calls/s"))
+    rows.append(("Cost of tracing", cost(report.meta, len(report.calls), span_ns)))
+    if report.floor_ns:
+        least = f"{duration(report.floor_ns)}: so long a call that cannot wait takes here, tracing included"
+        rows.append(("Shortest wait", least))
     rows.append(("Lost", _losses(report)))
     rows.append(("Folded", folded))
-    if "complete" in report.meta:
-        whole = report.meta["complete"] in ("1", "true")
+    if report.meta.get("engine") in _ENGINES:
+        whole = is_whole(report.meta)
         rows.append(("File", "closed by the recorder" if whole else "cut short: up to the last second is missing"))
     rows.append(("Damaged", report.damage))
     rows.append(("Stacks", count(len(report.stacks), "Python stack")))
     rows += [("Not seen", f"pid {pid}: {why}") for pid, why in report.verdict.unseen]
     return [(label, value) for label, value in rows if value]
+
+
+def cost(meta: Mapping[str, str], calls: int, span_ns: int) -> str:
+    """Return what the recorder measured of itself while it recorded; empty where there was none, as in an import."""
+    if not meta.get("stops_cpu_ns"):
+        killed = meta.get("engine") in _ENGINES and not is_whole(meta)
+        return "not known: the recorder was ended before it could say" if killed else ""
+    stops, stopped_ns, all_ns = (int(meta[key]) for key in ("stops", "stops_cpu_ns", "recorder_cpu_ns"))
+    each = f", {duration(stopped_ns / calls)} a call" if calls else ""
+    return (
+        f"{count(stops, 'stop')} took {duration(stopped_ns)} of the tracer's CPU time{each}; with storing and "
+        f"looking {duration(all_ns)} in all, {100 * all_ns / max(span_ns, 1):.0f} % of the duration"
+    )
 
 
 def _losses(report: ReportInput) -> str:

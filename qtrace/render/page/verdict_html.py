@@ -12,6 +12,7 @@ from html import escape
 from qtrace.model.kinds import STUCK, VerdictKind
 from qtrace.model.snapshot import Frame
 from qtrace.model.verdict import Line, Verdict, Wait
+from qtrace.render.page.texts import unfinished
 from qtrace.render.wording import count, duration, wait_sentence
 
 _NAME_WITH_NUMBER = re.compile(r"\b[A-Za-z]\w{0,30}-\d{1,8}\b")
@@ -83,7 +84,9 @@ def _card(wait: Wait, place: int, verdict: Verdict, next_why: str, rail: str) ->
         f'<span class="kind" data-kind="{wait.kind}"><i></i>{wait.kind}</span>'
     )
     state = _tag("p", "does", wait_sentence(wait)) + (_tag("p", "since", since) if since else "")
-    call = f'<code class="call">{escape(wait.call_text or wait.call_name)}</code>' if wait.call_name else ""
+    text = wait.call_text or wait.call_name
+    text = unfinished(text) if wait.unfinished else text
+    call = f'<code class="call">{escape(text)}</code>' if wait.call_name else ""
     why = f'<p class="why">{escape(next_why)}</p>' if next_why else ""
     return (
         f'<li class="card" data-tid="{wait.tid}" tabindex="0"><div class="head">{head}</div>'

@@ -5,6 +5,7 @@ Times are nanoseconds since the picture's begin; long columns are stored as diff
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -121,12 +122,25 @@ def _objects_plain(stage: _Stage) -> tuple[list[Plain], list[str]]:
     # The verdict has looked closer at what it speaks of, and names it better.
     waits = (*stage.report.verdict.waits, *stage.report.verdict.chain)
     named = {str(wait.target.object_id): wait.target.label for wait in waits if wait.target}
-    rows = zip(ids, words(objects["kind"]), words(objects["label"]), ints(objects["capacity"]), strict=True)
-    plain = [
-        {"id": i, "kind": kind, "label": named.get(i) or label or i, "capacity": int(size)}
-        for i, kind, label, size in rows
-    ]
-    return plain, ids
+    labels = _told_apart([named.get(i) or label or i for i, label in zip(ids, words(objects["label"]), strict=True)],
+                         [i in named for i in ids])  # fmt: skip
+    rows = zip(ids, words(objects["kind"]), labels, ints(objects["capacity"]), strict=True)
+    return [{"id": i, "kind": kind, "label": label, "capacity": int(size)} for i, kind, label, size in rows], ids
+
+
+def _told_apart(labels: list[str], in_verdict: list[bool]) -> list[str]:
+    # Ten pipes that are all called "pipe of messages" are numbered; the verdict's own keeps the name it has there.
+    often = Counter(labels)
+    told = Counter(label for label, named in zip(labels, in_verdict, strict=True) if named)
+    taken = Counter({label: 1 for label, count in told.items() if count == 1})
+    found = []
+    for label, named in zip(labels, in_verdict, strict=True):
+        if often[label] == 1 or (named and told[label] == 1):
+            found.append(label)
+            continue
+        taken[label] += 1
+        found.append(f"{label} #{taken[label]}")
+    return found
 
 
 def _waits_plain(stage: _Stage, object_ids: list[str]) -> Plain:
@@ -264,12 +278,16 @@ def _finished_sentence(stage: _Stage) -> str:
     lived = max(end - begin, 1)
     waited = stage.by_kind[0]
     parts = [
-        f"{waited[kind] / lived:.0%} {LOOKS[WaitKind(marks.KINDS[kind])].meaning}"
+        f"{100 * waited[kind] / lived:.0f} % {LOOKS[WaitKind(marks.KINDS[kind])].meaning}"
         for kind in waited.argsort()[::-1]
         if waited[kind] / lived >= 0.01
     ][:3]
     running = max(1 - waited.sum() / lived, 0)
-    return f"Of its main thread's time, {running:.0%} was spent running" + "".join(f", {part}" for part in parts) + "."
+    return (
+        f"Of its main thread's time, {100 * running:.0f} % was spent running"
+        + "".join(f", {part}" for part in parts)
+        + "."
+    )
 
 
 def fold_sentence(stage_marks: marks.Marks, calls: int) -> str:
