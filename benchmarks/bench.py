@@ -23,6 +23,7 @@ PARTS: tuple[tuple[str, str, list[str], list[str]], ...] = (
     ("costs", "What it costs a program that computes, forks, starts, or fights for the interpreter", [], ["--quick"]),
     ("scale", "Reading, tables, verdict and report, by the number of calls", [], ["1e5", "1e6"]),
     ("memory", "Memory of the tracer", [], ["--calls", "1e6"]),
+    ("page", "The page of ten million calls, in Chromium", [], ["1e6"]),
     ("explain", "Explaining a program that hangs right now", [], []),
     ("queue", "Throughput of qtrace.queue beside multiprocessing.Queue", ["--rounds", "5"], ["--rounds", "3"]),
 )

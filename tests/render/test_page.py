@@ -244,3 +244,27 @@ def test_pipes_say_who_sends_and_who_receives() -> None:
     assert set(row.senders) == set(report.messages["sender_tid"].dropna())
     counts = report.messages["receiver_tid"].value_counts()
     assert [counts[tid] for tid in row.receivers] == sorted(counts.tolist(), reverse=True)
+
+
+def test_threads_too_short_to_be_seen_are_one_lane() -> None:
+    """A thousand workers that each died at once would be a thousand empty lanes."""
+    report = inputs.finished(2_000)
+    main = report.threads.iloc[[0]]
+    start = int(main["start_ns"].iloc[0])
+    dead = [
+        main.assign(tid=90_000 + n, pid=90_000 + n, name="MainThread", start_ns=start + n, end_ns=start + n + 9)
+        for n in range(9)
+    ]
+    family = [
+        report.processes.iloc[[0]].assign(
+            pid=90_000 + n, name=f"child {n} of app.py", start_ns=start + n, end_ns=start + n + 9
+        )
+        for n in range(9)
+    ]
+    view = page_view(
+        replace(report, threads=pd.concat([report.threads, *dead]), processes=pd.concat([report.processes, *family]))
+    ).plain
+    brief = [lane for lane in view["lanes"] if lane["brief"]]
+    assert [lane["tid"] for lane in brief] == [90_000 + n for n in range(9)]
+    assert len({lane["fold"] for lane in brief}) == 1
+    assert brief[0]["fold"] != -1

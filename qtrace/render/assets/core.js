@@ -167,7 +167,9 @@ Q.fitName = (number, pixels, font) => {
   if (Q.textWidth(name, font) <= pixels || !name.includes(" / ")) return Q.cut(name, pixels, font);
   const own = ` / ${Q.view.lanes[number].name}`;
   const room = pixels - Q.textWidth(own, font);
-  return room > 40 ? Q.cut(name.slice(0, -own.length), room, font) + own : Q.cut(name, pixels, font);
+  if (room > 40) return Q.cut(name.slice(0, -own.length), room, font) + own;
+  // Both cut, the thread's name less: two threads of a process are still two.
+  return Q.cut(name.slice(0, -own.length), pixels * 0.45, font) + Q.cut(own, pixels * 0.55, font);
 };
 
 // A canvas as sharp as the screen is; returns the context in CSS pixels.

@@ -45,7 +45,7 @@ Q.figures = (() => {
     }
     const left = gutter(root);
     const name = ([n]) => `${Q.view.lanes[n].tid}`;
-    const title = (row) => (row.length > 1 ? `${row.length} × ${Q.shortName(row[0])}, mean` : Q.shortName(row[0]));
+    const title = (row) => (row.length > 1 ? `${Q.number(row.length)} like ${Q.shortName(row[0])}, mean` : Q.shortName(row[0]));
     const bar = (text, values, marker) => ({ type: "bar", orientation: "h", name: text, y: order.map(name), x: values.map((v) => v / 1e9), marker, customdata: order.map((n, i) => [Q.graph.plain(title(n)), Q.duration(values[i]), Q.percent(values[i] / lived(n))]),
       hovertemplate: `<b>%{customdata[0]}</b><br>${text}: %{customdata[1]}, %{customdata[2]} of its life<extra></extra>` });
     const traces = [bar("running", order.map((n) => Math.max(lived(n) - waited(n), 0)), { color: Q.theme.life, line: { width: 1, color: Q.theme.line } })];
@@ -74,7 +74,7 @@ Q.figures = (() => {
       const rows = path.lane.map((_, i) => i).filter((i) => path.kind[i] === kind && kept.has(path.lane[i]));
       const name = kind < 0 ? "running" : Q.view.kinds[kind].id;
       return { type: "bar", orientation: "h", name, y: rows.map((i) => `${Q.view.lanes[path.lane[i]].tid}`), x: rows.map((i) => path.dur[i] / 1e9), base: rows.map((i) => start[i] / 1e9), width: rows.map(() => 0.6),
-        marker: kind < 0 ? { color: Q.theme.life, line: { width: 1, color: Q.theme.muted } } : look(kind), customdata: rows.map((i) => [Q.graph.plain(Q.laneName(path.lane[i])), Q.duration(path.dur[i]), Q.moment(start[i]), path.object[i] >= 0 ? `, ${Q.graph.plain(Q.objectName(path.object[i]))}` : "", start[i], path.dur[i]]),
+        marker: kind < 0 ? { color: Q.theme.life, line: { width: 0.75, color: Q.theme.muted } } : look(kind), customdata: rows.map((i) => [Q.graph.plain(Q.laneName(path.lane[i])), Q.duration(path.dur[i]), Q.moment(start[i]), path.object[i] >= 0 ? `, ${Q.graph.plain(Q.objectName(path.object[i]))}` : "", start[i], path.dur[i]]),
         hovertemplate: `<b>%{customdata[0]}</b><br>${name}%{customdata[3]}<br>%{customdata[1]} from %{customdata[2]}<extra></extra>` };
     });
     const figure = base(lanes.length * 26 + 84, left, root.clientWidth);

@@ -48,13 +48,14 @@ Q.overview = (() => {
 
   // All lanes over all time change with the filters only, not with zoom and pan: painted once and kept.
   const paint = (wide) => {
-    const { hidden, offThreads, query, shortest } = Q.state;
-    const now = [wide, devicePixelRatio, Q.isDark(), [...hidden], [...offThreads], query, shortest].join("|");
+    const { hidden, offThreads, query, shortest, unfolded } = Q.state;
+    const now = [wide, devicePixelRatio, Q.isDark(), [...hidden], [...offThreads], [...unfolded], query, shortest].join("|");
     if (now === painted) return;
     painted = now;
     const context = Q.sized(whole, wide, HIGH);
     const kept = { t0: Q.state.t0, t1: Q.state.t1 };
-    const lanes = Q.view.lanes.map((lane, n) => n).filter((n) => !offThreads.has(Q.view.lanes[n].tid));
+    // A folded group is one line here too: a thousand lanes of dead workers would leave no room for the living.
+    const lanes = Q.rows.build().rows.filter((row) => row.type !== "process").map((row) => (row.type === "lane" ? row.lane : row.lanes[0]));
     Object.assign(Q.state, { t0: 0, t1: Q.view.span_ns });
     const shown = Math.min(lanes.length, 18);
     const each = (HIGH - 4) / shown;

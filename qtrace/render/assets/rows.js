@@ -53,7 +53,7 @@ Q.rows = (() => {
       const names = row.lanes.map((n) => Q.laneName(n));
       return Q.el("button", { class: "row fold", type: "button", "data-lanes": row.lanes.length, style: { top: `${row.y}px`, height: `${row.height}px` }, title: `${names.slice(0, 12).join("\n")}\nClick to unfold`,
         onclick: () => Q.set({ unfolded: new Set([...Q.state.unfolded, row.group]), rows: true }) },
-        `▸ ${Q.number(row.lanes.length)} idle, like ${processes[lanes[row.lanes[0]].process] ? processes[lanes[row.lanes[0]].process].name : lanes[row.lanes[0]].name}`);
+        Q.el("span", { class: "name", text: `▸ ${Q.number(row.lanes.length)} ${lanes[row.lanes[0]].brief ? "short-lived" : "idle"}, like ${processes[lanes[row.lanes[0]].process] ? processes[lanes[row.lanes[0]].process].name : lanes[row.lanes[0]].name}` }));
     }
     const lane = lanes[row.lane];
     const stuck = Q.stuckLanes.has(row.lane);

@@ -17,6 +17,10 @@ FOLD_FROM = 4
 """So many idle workers that look the same become one lane that can be opened."""
 IDLE_SHARE = 0.98
 """A worker is idle if it spent at least this part of its life in one kind of wait."""
+BRIEF_SHARE = 1 / 250
+"""A thread that lived for less of the picture than this is a dot in it: a few pixels."""
+BRIEF = -2
+"""Stands for a kind of wait where a thread's life was too short to be seen."""
 
 _CHILD = re.compile(r"\bchild \d+ of ")
 """How a recording names the processes that multiprocessing makes: by their place."""
@@ -135,7 +139,8 @@ def idle_groups(
     Args:
         lanes: In the order of drawing.
         processes: Those that the lanes name.
-        mostly: For each lane the kind it waited in most, and the part of its life that this took.
+        mostly: For each lane the kind it waited in most, and the part of its life that this took; `BRIEF`
+            and 1 for one whose life is too short to be seen.
         keep: Thread ids that are never folded: those of the verdict.
     """
     candidates: dict[tuple[str, str, str, int], list[int]] = {}

@@ -56,6 +56,7 @@ def quality_rows(report: ReportInput, span_ns: int, folded: str) -> list[tuple[s
         least = f"{duration(report.floor_ns)}: so long a call that cannot wait takes here, tracing included"
         rows.append(("Shortest wait", least))
     rows.append(("Lost", _losses(report)))
+    rows += [("Lacks", sentence) for sentence in _lacks(report)]
     rows.append(("Folded", folded))
     if report.meta.get("engine") in _ENGINES:
         whole = is_whole(report.meta)
@@ -80,8 +81,18 @@ def cost(meta: Mapping[str, str], calls: int, span_ns: int) -> str:
 
 
 def _losses(report: ReportInput) -> str:
-    if report.losses is None or report.losses.empty:
-        return "nothing"
-    events = int(ints(report.losses["events"], 0).sum())
-    reasons = ", ".join(sorted({str(reason) for reason in report.losses["reason"].dropna()}))
-    return f"{count(events, 'event')} in {count(len(report.losses), 'place')}" + (f" ({reasons})" if reasons else "")
+    losses = report.losses
+    known = losses[ints(losses["events"], 0) > 0] if losses is not None else None
+    if known is None or known.empty:
+        return "nothing" if report.meta.get("engine") in _ENGINES else "not known by number: see what it lacks"
+    events = int(ints(known["events"], 0).sum())
+    reasons = ", ".join(sorted({str(reason) for reason in known["reason"].dropna()}))
+    return f"{count(events, 'event')} in {count(len(known), 'place')}" + (f" ({reasons})" if reasons else "")
+
+
+def _lacks(report: ReportInput) -> list[str]:
+    """What is missing without a number, a sentence each: what a log of strace does not tell."""
+    if report.losses is None:
+        return []
+    rows = report.losses[ints(report.losses["events"], 0) == 0]
+    return list(dict.fromkeys(str(reason) for reason in rows["reason"].dropna()))

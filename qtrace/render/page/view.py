@@ -85,14 +85,23 @@ def _stage(report: ReportInput) -> _Stage:
 def _lanes_plain(stage: _Stage) -> list[Plain]:
     life = [_life(stage, lane) for lane in stage.lanes]
     mostly = [
-        (int(row.argmax()), float(row.max() / max(end - begin, 1)))
+        (lanes.BRIEF, 1.0)
+        if end - begin < stage.span_ns * lanes.BRIEF_SHARE
+        else (int(row.argmax()), float(row.max() / max(end - begin, 1)))
         for row, (begin, end) in zip(stage.by_kind, life, strict=True)
     ]
     keep = frozenset(int(wait.tid) for wait in stage.report.verdict.chain)
     groups = lanes.idle_groups(stage.lanes, stage.processes, mostly, keep)
     return [
-        asdict(lane) | {"start_ns": begin, "end_ns": end, "alive": lane.end_ns == MISSING, "fold": group}
-        for lane, (begin, end), group in zip(stage.lanes, life, groups, strict=True)
+        asdict(lane)
+        | {
+            "start_ns": begin,
+            "end_ns": end,
+            "alive": lane.end_ns == MISSING,
+            "fold": group,
+            "brief": kind == lanes.BRIEF,
+        }
+        for lane, (begin, end), group, (kind, _) in zip(stage.lanes, life, groups, mostly, strict=True)
     ]
 
 
