@@ -53,6 +53,17 @@ def rows_of(markdown: str) -> list[dict[str, str]]:
     return found
 
 
+def _before() -> tuple[dict[str, object], dict[str, str]]:
+    """Return the figures and sections of the last run: a run of some parts leaves the others as they are."""
+    try:
+        figures: dict[str, object] = json.loads((REPORTS / "bench.json").read_text())
+        _, *parts = (REPORTS / "bench.md").read_text().split("\n## ")
+    except (OSError, ValueError):
+        return {}, {}
+    sections = [part.partition("\n") for part in parts]
+    return figures, {title: body.rstrip("\n") + "\n" for title, _, body in sections}
+
+
 def main() -> None:
     """Run the parts and write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,20 +72,22 @@ def main() -> None:
     chosen = parser.parse_args()
     machine = f"Linux {platform.release()}, {os.cpu_count()} CPUs, CPython {platform.python_version()}"
     load = os.getloadavg()[0]
-    text = [
-        "# Benchmarks",
-        f"Made by `make bench` on {machine}; load {load:.1f} before it began. Figures of one run, taken in turns:",
-        "ratios hold even where the machine was busy for a while; absolute figures do not.",
-        "",
-    ]
-    figures: dict[str, object] = {"machine": machine, "load": load}
+    figures, sections = _before() if chosen.parts else ({}, {})
+    figures |= {"machine": machine, "load": load}
     for module, title, full, quick in PARTS:
         if chosen.parts and module not in chosen.parts:
             continue
         print(f"{title} ...", file=sys.stderr, flush=True)
         table, seconds = run(module, quick if chosen.quick else full)
-        text += [f"## {title}", table, "", f"`python -m benchmarks.bench_{module}`, {seconds:.0f} s.", ""]
+        sections[title] = f"{table}\n\n`python -m benchmarks.bench_{module}`, {seconds:.0f} s.\n"
         figures[module] = rows_of(table)
+    text = [
+        "# Benchmarks",
+        f"Made by `make bench` on {machine}; load {load:.1f} before it began. Figures of one run, taken in turns:",
+        "ratios hold even where the machine was busy for a while; absolute figures do not.",
+        "",
+        *(f"## {title}\n{sections[title]}" for _, title, _, _ in PARTS if title in sections),
+    ]
     (REPORTS / "bench.md").write_text("\n".join(text))
     (REPORTS / "bench.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(REPORTS / "bench.md")
