@@ -287,7 +287,7 @@ def _finished_sentence(stage: _Stage) -> str:
     lived = max(end - begin, 1)
     waited = stage.by_kind[0]
     parts = [
-        f"{100 * waited[kind] / lived:.0f} % {LOOKS[WaitKind(marks.KINDS[kind])].meaning}"
+        f"{100 * waited[kind] / lived:.0f} % in {marks.KINDS[kind]} ({LOOKS[WaitKind(marks.KINDS[kind])].meaning})"
         for kind in waited.argsort()[::-1]
         if waited[kind] / lived >= 0.01
     ][:3]
