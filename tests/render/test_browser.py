@@ -582,6 +582,19 @@ def test_the_question_mark_lists_the_keys(page: Page, reports: Reports) -> None:
     assert page.find("#search").get_attribute("value") == "x"
 
 
+def test_j_and_k_go_from_thread_to_thread_at_one_moment(page: Page, reports: Reports) -> None:
+    """With the keyboard alone every lane is reached; the moment stays."""
+    page.open(reports("join_before_get"))
+    at = page.run("return Q.state.at")
+    lanes = []
+    for _ in range(3):
+        _keys(page, "j")
+        lanes.append(page.run("return Q.waits.columns.lane[Q.state.selected]"))
+    assert lanes == [0, 1, 2]
+    _keys(page, "k")
+    assert page.run("return [Q.waits.columns.lane[Q.state.selected], Q.state.at]") == [1, at]
+
+
 def test_a_card_of_the_chain_leads_to_its_wait(page: Page, reports: Reports) -> None:
     """Cards are buttons into the timeline; their stacks open in place."""
     page.open(reports("join_before_get"))

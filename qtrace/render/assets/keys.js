@@ -16,13 +16,27 @@ Q.keys = (() => {
     Q.readTheme();
     Q.set({ theme: true });
   };
-  // The next wait of the same thread, or the first of the chain.
+  // The next wait of the same thread; to begin with the first of the chain, or of what is in the window.
   const neighbour = (step) => {
     const { selected } = Q.state;
     const link = Q.view.chain.find((c) => c.wait >= 0);
-    if (selected < 0) { const row = link ? Q.waits.ofId(link.wait) : 0; if (row >= 0 && row < Q.waits.columns.size) Q.timeline.reveal(row); return; }
+    if (selected < 0) { const row = link ? Q.waits.ofId(link.wait) : firstInWindow(); if (row >= 0) Q.timeline.reveal(row); return; }
     const { low, high } = Q.waits.lane(Q.waits.columns.lane[selected]);
     for (let row = selected + step; row >= low && row < high; row += step) if (Q.waits.passes(row)) { Q.timeline.reveal(row); return; }
+  };
+  const firstInWindow = () => {
+    const { start, end, size } = Q.waits.columns;
+    for (let row = 0; row < size; row++) if (end[row] >= Q.state.t0 && start[row] <= Q.state.t1 && Q.waits.passes(row)) return row;
+    return -1;
+  };
+  // The wait that another thread was in at the chosen moment: the next lane down or up that was in one.
+  const beside = (step) => {
+    const lanes = Q.rows.build().rows.filter((row) => row.type === "lane").map((row) => row.lane);
+    const from = Q.state.selected >= 0 ? lanes.indexOf(Q.waits.columns.lane[Q.state.selected]) : step > 0 ? -1 : lanes.length;
+    for (let place = from + step; place >= 0 && place < lanes.length; place += step) {
+      const row = Q.waits.at(lanes[place], Q.state.at);
+      if (row >= 0 && Q.waits.passes(row)) { Q.timeline.reveal(row, Q.state.at); return; }
+    }
   };
   const follow = () => {
     const hop = Q.state.selected >= 0 ? Q.waits.chainOf(Q.state.selected)[0] : null;
@@ -38,6 +52,8 @@ Q.keys = (() => {
     ["0", "the whole recording", () => Q.set({ t0: 0, t1: Q.view.span_ns })],
     ["n", "next wait of the thread", () => neighbour(1)],
     ["p", "wait before it", () => neighbour(-1)],
+    ["j", "the thread below, at this moment", () => beside(1)],
+    ["k", "the thread above", () => beside(-1)],
     ["w", "follow: what this wait hangs on", follow],
     ["v", "back to the verdict's moment", () => Q.set({ at: Q.home, t0: 0, t1: Q.view.span_ns })],
     ["t", "dark or light", flip],

@@ -64,11 +64,13 @@ Q.rows = (() => {
       row.alone ? Q.el("b", { class: "name", text: process.name }) : Q.el("span", { class: "name", text: lane.name }),
       row.alone && process.ending ? Q.el("span", { class: "ending", text: process.ending }) : null, Q.el("span", { class: "ids", text: lane.tid }));
   };
+  let byPid = null;
   const depthOf = (process) => {
+    byPid ||= new Map(Q.view.processes.map((p) => [p.pid, p]));
     let depth = 0;
     for (let up = process; depth < 6; depth++) {
-      const parent = Q.view.processes.find((p) => p.pid === up.ppid && p !== up);
-      if (!parent) break;
+      const parent = byPid.get(up.ppid);
+      if (!parent || parent === up) break;
       up = parent;
     }
     return depth;

@@ -171,10 +171,10 @@ Q.timeline = (() => {
     Q.set(row >= 0 ? { selected: row, at: Q.clamp(timeAt(px), 0, Q.view.span_ns) } : { at: Q.clamp(timeAt(px), 0, Q.view.span_ns) });
   };
   // Bring a wait into sight, in time and in the list of lanes.
-  const reveal = (row) => {
+  const reveal = (row, moment) => {
     const w = Q.waits.columns;
     const lane = Q.view.lanes[w.lane[row]];
-    const change = { selected: row, at: w.open[row] ? w.end[row] : (w.start[row] + w.end[row]) / 2 };
+    const change = { selected: row, at: moment !== undefined ? moment : w.open[row] ? w.end[row] : (w.start[row] + w.end[row]) / 2 };
     if (w.end[row] < Q.state.t0 || w.start[row] > Q.state.t1) {
       const middle = (w.start[row] + w.end[row]) / 2;
       const half = Math.max((Q.state.t1 - Q.state.t0) / 2, w.dur[row] * 0.75);
