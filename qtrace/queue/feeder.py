@@ -1,8 +1,13 @@
 """What the feeder thread does between the deque and the pipe: pickle, and gather.
 
 The feeder takes what is in the deque at that moment, pickles it, and hands it over
-as one batch, so that many small messages cost one lock, one write and one release
+as one batch, so that many small messages cost one lock, few writes and few releases
 of the interpreter lock. It never waits for more: a lone item leaves at once.
+
+No item is kept waiting for the pickling of a later one, which may take long, wait for
+something, or end the process: beyond its first item a batch has only such as pickle
+quickly and without running any code of the program (numbers, short strings, and small
+containers of them).
 """
 
 from __future__ import annotations
@@ -17,21 +22,28 @@ from typing import TYPE_CHECKING, Any
 from .wire import MAX_JOINED_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .wire import Buffer
 
-__all__ = ["SENTINEL", "Batch", "FeederClock", "Pickling", "gather"]
+__all__ = ["MAX_BATCH_MESSAGES", "SENTINEL", "Batch", "FeederClock", "Pickling", "gather", "is_quick"]
 
 # Put into the deque by close(); tells the feeder to end. Compared by identity.
 SENTINEL = object()
 
 MAX_BATCH_MESSAGES = 256
-# An item that is slow to pickle must not hold back those before it for longer.
-MAX_GATHER_NS = 1_000_000
 
-# Their pickle does not depend on registered reducers: no ForkingPickler is needed.
-_PLAIN_TYPES = frozenset({bytes, str, int, float, bool, type(None)})
+# Pickling a string of this size takes some 20 us: what waits for it hardly notices.
+MAX_QUICK_BYTES = 1 << 17
+
+# Pickled by C code alone, whatever reducers are registered.
+_ATOMS = frozenset({int, float, bool, type(None)})
+_STRINGS = frozenset({bytes, str})
+_CONTAINERS = frozenset({tuple, list, dict, set, frozenset})
+_MAX_DEPTH = 3
+_MAX_ELEMENTS = 32
+
+_plain_dumps = pickle.dumps
 
 
 class Pickling:
@@ -47,8 +59,6 @@ class Pickling:
 
     def dumps(self, obj: object) -> Buffer:
         """Return the same bytes as `ForkingPickler.dumps(obj)`."""
-        if type(obj) in _PLAIN_TYPES:
-            return pickle.dumps(obj)
         pickler = self._pickler
         # Taken out while in use: an error, or a reducer that pickles through us, must not meet it half used.
         self._pickler = None
@@ -67,6 +77,20 @@ class Pickling:
         return payload
 
 
+def is_quick(obj: object, depth: int = _MAX_DEPTH) -> bool:
+    """Return whether pickling `obj` is quick, and runs no code but pickle's own."""
+    kind = type(obj)
+    if kind in _ATOMS:
+        return True
+    if kind in _STRINGS:
+        return len(obj) <= MAX_JOINED_BYTES  # type: ignore[arg-type]
+    if kind not in _CONTAINERS or not depth or len(obj) > _MAX_ELEMENTS:  # type: ignore[arg-type]
+        return False
+    # A copy: other threads may go on changing it.
+    elements = [*obj.items()] if isinstance(obj, dict) else [*obj]  # type: ignore[misc]
+    return all(is_quick(element, depth - 1) for element in elements)
+
+
 class FeederClock:
     """What the feeder is doing and since when, for `stats()`."""
 
@@ -76,13 +100,33 @@ class FeederClock:
     def __init__(self) -> None:
         self.state = self.NOT_STARTED
         self.since_ns = time.monotonic_ns()
-        # Items taken from the deque and not yet in the pipe.
-        self.pending = 0
+        # The feeder found nothing to do: the next put must wake it.
+        self.idle = False
+        self._taking = 0
+        self._taken: Sequence[object] = ()
 
     def enter(self, state: int) -> None:
         """Note that the feeder is in `state` from now on."""
         self.state = state
         self.since_ns = time.monotonic_ns()
+
+    def take_into(self, batch: Sequence[object]) -> None:
+        """Note that the feeder moves items from the deque into `batch`, one at a time."""
+        self._taking = 1
+        self._taken = batch
+
+    def taken(self) -> None:
+        """Note that the batch is complete."""
+        self._taking = 0
+
+    def sent(self) -> None:
+        """Note that nothing is left of the batch."""
+        self._taken = ()
+
+    @property
+    def pending(self) -> int:
+        """Items taken from the deque and not yet in the pipe; one too many while some are being taken."""
+        return self._taking + len(self._taken)
 
 
 class Batch:
@@ -102,35 +146,46 @@ class Batch:
         self.error: tuple[Exception, object] | None = None
 
 
-def gather(buffer: collections.deque[Any], dumps: Callable[[object], Buffer], clock: FeederClock) -> Batch:
-    """Take items from `buffer` and pickle them until it is empty or the batch is large enough."""
+def gather(
+    buffer: collections.deque[Any], dumps: Callable[[object], Buffer], clock: FeederClock, large_messages: int = 1
+) -> Batch:
+    """Take items from `buffer` and pickle them until it is empty or the batch is large enough.
+
+    Args:
+        dumps: pickles what is not quick to pickle.
+        large_messages: how many that have a write of their own may be in a batch. Worth more
+            than one where handing on the write lock costs much.
+    """
     batch = Batch()
     payloads = batch.payloads
+    clock.take_into(payloads)
     room_bytes = MAX_JOINED_BYTES
-    take = buffer.popleft
-    started_ns = 0
-    while room_bytes > 0 and len(payloads) < MAX_BATCH_MESSAGES:
-        # Counted before it leaves the deque, so that no look at both misses it.
-        clock.pending += 1
-        try:
-            obj = take()
-        except IndexError:
-            clock.pending -= 1
-            return batch
+    quick_bytes = MAX_JOINED_BYTES if large_messages == 1 else MAX_QUICK_BYTES
+    for _ in range(min(len(buffer), MAX_BATCH_MESSAGES)):
+        obj = buffer[0]
         if obj is SENTINEL:
-            clock.pending -= 1
             batch.ended = True
-            return batch
+            break
+        pickle_it: Callable[[object], Buffer] = _plain_dumps
+        kind = type(obj)
+        if kind in _STRINGS:
+            quick = len(obj) <= quick_bytes
+        else:
+            quick = kind in _ATOMS or is_quick(obj)
+            if not quick:
+                pickle_it = dumps
+        if payloads and not quick:
+            break
+        buffer.popleft()
         try:
-            payload = dumps(obj)
+            payload = pickle_it(obj)
         except Exception as error:  # noqa: BLE001 - goes to the queue's error hook
             batch.error = (error, obj)
-            return batch
+            break
         payloads.append(payload)
-        room_bytes -= len(payload) + 4
-        if type(obj) not in _PLAIN_TYPES:
-            now_ns = time.monotonic_ns()
-            started_ns = started_ns or now_ns
-            if now_ns - started_ns > MAX_GATHER_NS:
-                return batch
+        size = len(payload)
+        room_bytes -= size if size <= MAX_JOINED_BYTES else MAX_JOINED_BYTES // large_messages
+        if room_bytes <= 0:
+            break
+    clock.taken()
     return batch

@@ -26,6 +26,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .contention import await_release
+
 if TYPE_CHECKING:
     import mmap
     from types import TracebackType
@@ -97,14 +99,18 @@ class RobustMutex:
     """A robust mutex at an offset of a shared mapping, with the interface of a multiprocessing Lock.
 
     It belongs to the thread that took it. A thread that takes it twice gets a RuntimeError.
+
+    Attributes:
+        brief: it is mostly held for a microsecond or two: look again before sleeping on it.
     """
 
-    __slots__ = ("_address", "_memory", "_owner")
+    __slots__ = ("_address", "_memory", "_owner", "brief")
 
     def __init__(self, mapping: mmap.mmap, offset: int) -> None:
         # Exports the mapping's buffer, which keeps the memory mapped while the lock exists.
         self._memory = (ctypes.c_char * MUTEX_BYTES).from_buffer(mapping, offset)
         self._address = ctypes.c_void_p(ctypes.addressof(self._memory))
+        self.brief = True
         word = offset + _owner_word_offset()
         self._owner = memoryview(mapping)[word : word + 4].cast("I")
 
@@ -133,6 +139,9 @@ class RobustMutex:
             return self._taken(code)
         return self._wait(timeout) if block else False
 
+    def _is_taken(self) -> bool:
+        return self._owner[0] & FUTEX_TID_MASK != 0
+
     def release(self) -> None:
         """Let go of the lock. Only the thread that took it may."""
         code = _pthread.unlock(self._address)
@@ -153,7 +162,13 @@ class RobustMutex:
 
     def _wait(self, timeout: float | None) -> bool:
         deadline = None if timeout is None else time.monotonic() + timeout
-        slice_s = MAIN_SLICE_S if threading.current_thread() is threading.main_thread() else OTHER_SLICE_S
+        if self.brief:
+            await_release(self._is_taken, deadline)
+            code = _pthread.trylock(self._address)
+            if code != errno.EBUSY:
+                return self._taken(code)
+        is_main = threading.get_ident() == threading.main_thread().ident
+        slice_s = MAIN_SLICE_S if is_main else OTHER_SLICE_S
         until = _Timespec()
         while True:
             wait_s = slice_s if deadline is None else min(slice_s, deadline - time.monotonic())

@@ -31,13 +31,39 @@ the numbers leave one possibility, all that is in the pipe is given up, and coun
 from __future__ import annotations
 
 import os
+import select
 import time
-from itertools import accumulate
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from . import control as c
-from .control import Control
+# By name: an attribute of the module would cost as much again in the paths that every message takes.
+from .control import (
+    BATCH_COUNT,
+    BATCH_FIRST,
+    BATCH_ROW,
+    BATCH_SENT,
+    BATCH_TORN,
+    CLOSED,
+    CONSUMED,
+    LOST_READS,
+    PUBLISHED,
+    R_BYTES,
+    R_SEQ,
+    ROW_WORDS,
+    ROWS,
+    SENT,
+    SPACE_WAITERS,
+    TORN,
+    W_BYTES,
+    W_IDLE,
+    W_RECOVERING,
+    W_SEQ,
+    W_STATE,
+    W_WRITING,
+    Control,
+    alive,
+    untear,
+)
 from .errors import TruncatedMessage
 from .feeder import MAX_BATCH_MESSAGES, FeederClock
 from .pipes import bytes_in_pipe, pipe_capacity_bytes
@@ -46,12 +72,14 @@ from .slots import SharedFeederClock, Slots
 from .stats import FeederStats, QueueStats
 from .wire import (
     LONG_HEADER_BYTES,
+    MAX_ATOMIC_BYTES,
+    MAX_JOINED_BYTES,
     MAX_SHORT_BYTES,
     SHORT_HEADER_BYTES,
     ReadBuffer,
     header_of,
     readable_within,
-    writable_within,
+    unpack_header,
     writes_of,
 )
 
@@ -66,8 +94,8 @@ __all__ = ["RobustPipe"]
 _MIN_MESSAGE_BYTES = 8
 
 # In the middle of a message whose rest does not come, look this often whether somebody still writes it.
-_FIRST_LOOK_S = 0.005
-_LAST_LOOK_S = 0.2
+_FIRST_LOOK_MS = 5
+_LAST_LOOK_MS = 200
 
 # Above this size, os.read() of the whole message into new memory each time costs more than a buffer.
 _BUFFERED_BYTES = 32768
@@ -78,10 +106,14 @@ class RobustPipe(Recovery):
 
     def __init__(self, reader: Any, writer: Any, control: Control, maxsize: int, unbounded: bool, hints: Any) -> None:
         super().__init__(control, reader)
+        # Held while the pipe is full, and for as long as a large message takes.
+        self.wlock.brief = False
         self._writer = writer
         self._maxsize = maxsize
         self._unbounded = unbounded
         self._buffer = ReadBuffer()
+        self._room: select.poll | None = None
+        self._rest: select.poll | None = None
         self.give_back = self._buffer.give_back
         self.slots = Slots(control, maxsize, unbounded, hints)
         self.slots.settle_writer = self.settle_writer
@@ -120,7 +152,7 @@ class RobustPipe(Recovery):
 
     def mark_closed(self) -> None:
         """Note that this process puts nothing more."""
-        self._words[c.ROWS + self.slots.row * c.ROW_WORDS + c.CLOSED] = 1
+        self._words[ROWS + self.slots.row * ROW_WORDS + CLOSED] = 1
 
     def close_writer(self) -> None:
         """Close the write end, as the last act of the feeder."""
@@ -132,74 +164,96 @@ class RobustPipe(Recovery):
     def put_message(self, payload: Buffer) -> None:
         """Count and write one message, for a queue without a feeder."""
         self.slots.acquire()
-        self.send_messages((payload,))
+        for error, _ in self.send_messages((payload,)):
+            self.slots.release()
+            raise error
 
-    def send_messages(self, payloads: Sequence[Buffer]) -> None:
-        """Write messages in order, waiting for room in the pipe."""
+    def send_messages(self, payloads: Sequence[Buffer]) -> list[tuple[Exception, Buffer]]:
+        """Write messages in order, waiting for room in the pipe.
+
+        Returns:
+            The messages that could not be written, each with what went wrong.
+        """
         words = self._words
         handle = self._writer.fileno()
+        # What can be done before the lock is taken.
+        writes = writes_of(payloads)
+        sizes = [_message_bytes(len(payload)) for payload in payloads]
+        sent_word = ROWS + self.slots.row * ROW_WORDS + SENT
         with self.wlock:
-            if words[c.W_STATE]:
+            if words[W_STATE]:
                 self.recover_writer(reader_locked=False)
-            self._announce(payloads)
-            for piece in writes_of(payloads):
-                self._write(handle, piece)
-            words[self._sent_word()] = words[c.BATCH_SENT] + len(payloads)
-            words[c.W_STATE] = c.W_IDLE
+            self._announce(sizes, sent_word)
+            try:
+                for _, pieces in writes:
+                    self._write(handle, pieces)
+            except OSError as error:
+                # The pipe is broken, or closed under our hands. What is in it as a whole was sent.
+                self.recover_writer(reader_locked=False)
+                torn = words[TORN] - words[BATCH_TORN]
+                sent = words[sent_word] - words[BATCH_SENT] - torn
+                return [(error, payload) for payload in payloads[sent:]]
+            words[sent_word] = words[BATCH_SENT] + len(payloads)
+            words[W_STATE] = W_IDLE
+        return []
 
-    def _sent_word(self) -> int:
-        return c.ROWS + self.slots.row * c.ROW_WORDS + c.SENT
-
-    def _announce(self, payloads: Sequence[Buffer]) -> None:
+    def _announce(self, sizes: Sequence[int], sent_word: int) -> None:
         words, ends, tears = self._words, self._ends, self._tears
-        length, count = len(ends), len(payloads)
-        first = words[c.PUBLISHED]
-        while first + count - words[c.CONSUMED] >= length:
+        length, count = len(ends), len(sizes)
+        first = words[PUBLISHED]
+        while first + count - words[CONSUMED] >= length:
             # Only messages shorter than a pickle can get here. Readers make room.
             time.sleep(0.001)
-        offset = words[c.W_BYTES]
-        if count == 1:
-            slot = first % length
-            ends[slot] = offset + _message_bytes(len(payloads[0]))
+        end = words[W_BYTES]
+        slot = first % length
+        for size in sizes:
+            end += size
+            ends[slot] = end
             tears[slot] = 0
-        else:
-            offsets = accumulate((_message_bytes(len(payload)) for payload in payloads), initial=offset)
-            next(offsets)
-            for slot, end in enumerate(offsets, first):
-                ends[slot % length] = end
-                tears[slot % length] = 0
-        words[c.BATCH_FIRST] = first
-        words[c.BATCH_COUNT] = count
-        words[c.BATCH_ROW] = self.slots.row
-        words[c.BATCH_SENT] = words[self._sent_word()]
-        words[c.BATCH_TORN] = words[c.TORN]
+            slot += 1
+            if slot == length:
+                slot = 0
+        words[BATCH_FIRST] = first
+        words[BATCH_COUNT] = count
+        words[BATCH_ROW] = self.slots.row
+        words[BATCH_SENT] = words[sent_word]
+        words[BATCH_TORN] = words[TORN]
         # From here on it is for whoever takes the lock next to finish or undo the batch.
-        words[c.W_STATE] = c.W_WRITING
-        words[c.PUBLISHED] = first + count
+        words[W_STATE] = W_WRITING
+        words[PUBLISHED] = first + count
 
-    def _write(self, handle: int, piece: Buffer) -> None:
+    def _write(self, handle: int, pieces: Sequence[Buffer]) -> None:
         words = self._words
-        remaining = len(piece)
-        while True:
-            seq = words[c.W_SEQ]
-            words[c.W_SEQ] = seq + 1
-            try:
-                written = os.write(handle, piece)
-            except BlockingIOError:
-                words[c.W_SEQ] = seq + 2
-                writable_within(handle, None)
-                continue
-            except OSError:
-                words[c.W_SEQ] = seq + 2
-                raise
-            words[c.W_BYTES] += written
-            words[c.W_SEQ] = seq + 2
-            remaining -= written
-            if not remaining:
-                return
-            piece = memoryview(piece)[written:]
-            # Only a full pipe takes less than it is given.
-            writable_within(handle, None)
+        seq: int = words[W_SEQ]
+        offset: int = words[W_BYTES]
+        for piece in pieces:
+            remaining = len(piece)
+            while remaining:
+                words[W_SEQ] = seq + 1
+                try:
+                    written = os.write(handle, piece)
+                except BlockingIOError:
+                    written = 0
+                except OSError:
+                    words[W_SEQ] = seq + 2
+                    raise
+                offset += written
+                words[W_BYTES] = offset
+                seq += 2
+                words[W_SEQ] = seq
+                remaining -= written
+                if remaining:
+                    # Only a full pipe takes less than it is given.
+                    piece = memoryview(piece)[written:]
+                    self._await_room()
+
+    def _await_room(self) -> None:
+        # Under the write lock, so that no two threads poll the same object at once.
+        poller = self._room
+        if poller is None:
+            poller = self._room = select.poll()
+            poller.register(self._writer.fileno(), select.POLLOUT)
+        poller.poll()
 
     # ---- reading
 
@@ -211,59 +265,53 @@ class RobustPipe(Recovery):
             TruncatedMessage: its writer ended in the middle of it.
             EOFError: every write end is closed.
         """
-        message: Buffer | TruncatedMessage | None
         deadline = time.monotonic() + timeout if block and timeout is not None else None
         if not self.rlock.acquire(block, timeout):
             raise Empty
         try:
-            message = self._take_whole()
-            if message is None:
-                message = self._await_and_take(block, deadline)
+            message = self._take_next(block, deadline)
         finally:
             self.rlock.release()
-        if self._words[c.SPACE_WAITERS]:
+        if self._words[SPACE_WAITERS]:
             self.slots.wake_putter()
         if isinstance(message, TruncatedMessage):
             raise message
+        self.rlock.brief = len(message) <= MAX_JOINED_BYTES
         return message
 
-    def _take_whole(self) -> Buffer | None:
-        # The common case in few steps: the next message is small, it is in the pipe as a whole, and
-        # nobody has died. The order of the steps is that of _take and _read_some.
+    def _take_next(self, block: bool, deadline: float | None) -> Buffer | TruncatedMessage:
         words, ends = self._words, self._ends
-        seq, start, written = words[c.R_SEQ], words[c.R_BYTES], words[c.W_BYTES]
-        if written <= start or seq & 1:
-            return None
-        count = words[c.CONSUMED]
+        seq, start, written, count = words[R_SEQ], words[R_BYTES], words[W_BYTES], words[CONSUMED]
         slot = count % len(ends)
+        if written <= start or seq & 1 or start != ends[slot - 1]:
+            # Nothing there, or somebody died.
+            count = self._settled()
+            if words[W_BYTES] <= words[R_BYTES]:
+                self._await_message(block, deadline)
+            return self._take(count)
         end = ends[slot]
-        if end > written or end - start > _BUFFERED_BYTES or start != ends[slot - 1]:
-            return None
-        words[c.R_SEQ] = seq + 1
-        if words[c.W_STATE] == c.W_RECOVERING or self._tears[slot]:
-            words[c.R_SEQ] = seq + 2
-            return None
+        if end > written or end - start > _BUFFERED_BYTES:
+            return self._take(count)
+        # The common case in few steps: the next message is small, it is in the pipe as a whole, and
+        # nobody has died. The order of the steps is that of _take.
+        words[R_SEQ] = seq + 1
+        if words[W_STATE] == W_RECOVERING or self._tears[slot]:
+            words[R_SEQ] = seq + 2
+            return self._take(count)
         message = os.read(self._reader.fileno(), end - start)
-        words[c.R_BYTES] = start + len(message)
-        words[c.R_SEQ] = seq + 2
-        words[c.CONSUMED] = count + 1
+        words[R_BYTES] = start + len(message)
+        words[R_SEQ] = seq + 2
+        words[CONSUMED] = count + 1
         return _body_of(message)
-
-    def _await_and_take(self, block: bool, deadline: float | None) -> Buffer | TruncatedMessage:
-        count = self._settled()
-        words = self._words
-        if words[c.W_BYTES] <= words[c.R_BYTES]:
-            self._await_message(block, deadline)
-        return self._take(count)
 
     def _settled(self) -> int:
         # Returns the number of the next message, with the stream at its start.
         words, ends = self._words, self._ends
         while True:
-            if words[c.R_SEQ] & 1:
+            if words[R_SEQ] & 1:
                 self.recover_reader()
-            count: int = words[c.CONSUMED]
-            if words[c.R_BYTES] == ends[count % len(ends) - 1]:
+            count: int = words[CONSUMED]
+            if words[R_BYTES] == ends[count % len(ends) - 1]:
                 return count
             # Somebody died, or was interrupted, with part of this one in hand.
             self._take(count, begun=True)
@@ -285,81 +333,59 @@ class RobustPipe(Recovery):
         slot = count % len(ends)
         start: int = ends[slot - 1]
         size: int = ends[slot] - start
-        whole = None if begun or size < _BUFFERED_BYTES else self._buffer.take(size)
-        chunk: bytes | None = b""
-        chunks: list[bytes] = []
-        while True:
-            position = words[c.R_BYTES]
-            remaining = ends[slot] - position
-            if remaining <= 0:
-                break
-            chunk = self._read_some(slot, position, remaining, whole, position - start)
-            if chunk is None:
+        whole = self._buffer.take(size)
+        read_into = self._buffer.reader_of(self._reader.fileno())
+        position: int = words[R_BYTES]
+        seq: int = words[R_SEQ]
+        while position < ends[slot]:
+            # One read call, inside an odd R_SEQ. A recovering writer moves the message's end only
+            # while R_SEQ is even, so the end is looked at again in here.
+            words[R_SEQ] = seq + 1
+            seq += 2
+            end = ends[slot]
+            if words[W_STATE] == W_RECOVERING or position >= end:
+                words[R_SEQ] = seq
                 self._await_rest(slot)
                 continue
-            if not begun:
-                chunks.append(chunk)
-            if words[c.R_BYTES] == ends[slot]:
+            taken = read_into(whole[position - start : end - start]) or 0
+            position += taken
+            words[R_BYTES] = position
+            words[R_SEQ] = seq
+            if position == end:
                 break
-            if words[c.W_BYTES] <= words[c.R_BYTES]:
+            if not taken:
+                raise EOFError
+            if words[W_BYTES] <= position:
                 self._await_rest(slot)
         tear = self._tears[slot]
         if begun and not tear:
-            words[c.LOST_READS] += 1
-        words[c.CONSUMED] = count + 1
+            words[LOST_READS] += 1
+        words[CONSUMED] = count + 1
         if begun:
             return b""
         if tear:
             return self._truncated(tear, ends[slot] - start)
-        if whole is not None:
-            return _body_of(whole)
-        return _body_of(chunks[0] if len(chunks) == 1 else b"".join(chunks))
-
-    def _read_some(
-        self, slot: int, position: int, remaining: int, whole: memoryview | None, offset: int
-    ) -> bytes | None:
-        # One read call, inside an odd R_SEQ. A recovering writer moves the message's end only
-        # while R_SEQ is even, so the end is looked at again in here. Large messages go into
-        # `whole`, small ones are returned.
-        words = self._words
-        seq = words[c.R_SEQ]
-        words[c.R_SEQ] = seq + 1
-        if words[c.W_STATE] == c.W_RECOVERING:
-            words[c.R_SEQ] = seq + 2
-            return None
-        remaining = min(remaining, self._ends[slot] - position)
-        if remaining <= 0:
-            words[c.R_SEQ] = seq + 2
-            return b""
-        if whole is None:
-            chunk = os.read(self._reader.fileno(), remaining)
-            count = len(chunk)
-        else:
-            chunk = b""
-            count = self._buffer.reader_of(self._reader.fileno())(whole[offset : offset + remaining]) or 0
-        words[c.R_BYTES] = position + count
-        words[c.R_SEQ] = seq + 2
-        if not count:
-            raise EOFError
-        return chunk
+        return _body_of(whole)
 
     def _await_rest(self, slot: int) -> None:
         # Returns when there is more of the message, or its end has moved to where we are.
         words, ends = self._words, self._ends
-        handle = self._reader.fileno()
-        look_s = _FIRST_LOOK_S
-        while ends[slot] > words[c.R_BYTES]:
-            if words[c.W_STATE] != c.W_RECOVERING and (
-                words[c.W_BYTES] > words[c.R_BYTES] or readable_within(handle, look_s)
-            ):
+        poller = self._rest
+        if poller is None:
+            # Under the read lock, so that no two threads poll the same object at once.
+            poller = self._rest = select.poll()
+            poller.register(self._reader.fileno(), select.POLLIN)
+        look_ms = _FIRST_LOOK_MS
+        while ends[slot] > words[R_BYTES]:
+            if words[W_STATE] != W_RECOVERING and (words[W_BYTES] > words[R_BYTES] or poller.poll(look_ms)):
                 return
             self.settle_writer(reader_locked=True)
-            if words[c.W_STATE] == c.W_RECOVERING:
+            if words[W_STATE] == W_RECOVERING:
                 time.sleep(0.001)
-            look_s = min(2 * look_s, _LAST_LOOK_S)
+            look_ms = min(2 * look_ms, _LAST_LOOK_MS)
 
     def _truncated(self, tear: int, present_bytes: int) -> TruncatedMessage:
-        pid, message_bytes = c.untear(tear)
+        pid, message_bytes = untear(tear)
         body_bytes = _body_bytes(message_bytes)
         header_bytes = message_bytes - body_bytes
         return TruncatedMessage(pid, body_bytes, max(0, present_bytes - header_bytes))
@@ -369,14 +395,14 @@ class RobustPipe(Recovery):
     def stats(self, handle: int, feeder: FeederStats | None) -> QueueStats:
         """Return one look at the queue; `feeder` is this process's own."""
         words = self._words
-        rows = [row for row in self._control.rows() if c.alive(row)]
+        rows = [row for row in self._control.rows() if alive(row)]
         if len(rows) < len(self._control.rows()):
             self.slots.reap()
-        consumed = words[c.CONSUMED]
+        consumed = words[CONSUMED]
         return QueueStats(
             robust=True,
             items_in_deque=sum(row.unsent for row in rows),
-            messages_in_pipe=max(0, words[c.PUBLISHED] - consumed),
+            messages_in_pipe=max(0, words[PUBLISHED] - consumed),
             bytes_in_pipe=bytes_in_pipe(handle),
             capacity_bytes=pipe_capacity_bytes(handle),
             maxsize=self._maxsize,
@@ -390,7 +416,7 @@ class RobustPipe(Recovery):
             write_locked=self.wlock.locked,
             read_lock_holder=self.rlock.holder(),
             write_lock_holder=self.wlock.holder(),
-            torn=words[c.TORN],
+            torn=words[TORN],
             lost=self.slots.lost(),
         )
 
@@ -405,8 +431,13 @@ def _body_bytes(message_bytes: int) -> int:
 
 
 def _body_of(message: bytes | memoryview) -> Buffer:
-    body_bytes = _body_bytes(len(message))
-    header = header_of(body_bytes)
-    if message[: len(header)] != header:
+    body_bytes = len(message) - SHORT_HEADER_BYTES
+    if body_bytes >= 0 and unpack_header(message) == (body_bytes,):
+        # A small copy is cheaper than a view.
+        return (
+            message[SHORT_HEADER_BYTES:] if body_bytes <= MAX_ATOMIC_BYTES else memoryview(message)[SHORT_HEADER_BYTES:]
+        )
+    body_bytes = len(message) - LONG_HEADER_BYTES
+    if message[:LONG_HEADER_BYTES] != header_of(body_bytes):
         raise OSError(f"{len(message)} bytes in the pipe that no put of this queue announced")
-    return memoryview(message)[len(header) :]
+    return memoryview(message)[LONG_HEADER_BYTES:]

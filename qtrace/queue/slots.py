@@ -267,13 +267,15 @@ class SharedFeederClock(FeederClock):
 
     def __init__(self, slots: Slots) -> None:
         super().__init__()
-        self._slots = slots
+        self._words = slots._words
+        # A process's row stays the same; a forked child makes its own clock.
+        self._place = c.ROWS + slots.row * c.ROW_WORDS + c.FEEDER_STATE
         self.enter(self.NOT_STARTED)
 
     def enter(self, state: int) -> None:
         """Note the state here and in this process's row."""
-        super().enter(state)
-        words = self._slots._words
-        base = c.ROWS + self._slots.row * c.ROW_WORDS
-        words[base + c.FEEDER_STATE] = state
-        words[base + c.FEEDER_SINCE_NS] = self.since_ns
+        self.state = state
+        self.since_ns = since_ns = time.monotonic_ns()
+        words, place = self._words, self._place
+        words[place] = state
+        words[place + c.FEEDER_SINCE_NS - c.FEEDER_STATE] = since_ns

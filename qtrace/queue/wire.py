@@ -4,7 +4,9 @@ A message is a header and a body. The header is a signed 32-bit big-endian lengt
 for a body above 0x7fffffff bytes it is -1 followed by an unsigned 64-bit length.
 How the bytes are cut into writes is part of the format, because it decides when a
 pipe is full: header and body in one write up to 16,384 bytes of body, else one
-write each.
+write each. A batch of small messages shares writes of up to PIPE_BUF bytes: the
+kernel makes those whole or not at all (pipe(7)), so that a writer's death tears
+none of them, as it tears none that is written alone.
 
 A standard Connection reads what `MessageWriter` writes, and the other way round.
 """
@@ -25,18 +27,23 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
 __all__ = [
+    "MAX_ATOMIC_BYTES",
     "MAX_JOINED_BYTES",
     "MessageReader",
     "MessageWriter",
     "ReadBuffer",
     "header_of",
     "pieces_of",
+    "readable_within",
+    "unpack_header",
     "writes_of",
 ]
 
 MAX_SHORT_BYTES = 0x7FFFFFFF
 # Bodies up to here share a write with their header, as in Connection since 3.4.
 MAX_JOINED_BYTES = 16384
+# Several messages share a write up to here: PIPE_BUF, below which a write is never cut.
+MAX_ATOMIC_BYTES = select.PIPE_BUF
 # A read buffer above this size is not kept for the next message.
 MAX_KEPT_BYTES = 1 << 20
 LONG_MARK = struct.pack("!i", -1)
@@ -44,6 +51,8 @@ SHORT_HEADER_BYTES = 4
 LONG_HEADER_BYTES = 12
 
 _pack_short = struct.Struct("!i").pack
+# The first four bytes of a message as a tuple of one number.
+unpack_header = struct.Struct("!i").unpack_from
 _unpack_short = struct.Struct("!i").unpack
 _pack_long = struct.Struct("!Q").pack
 _unpack_long = struct.Struct("!Q").unpack
@@ -66,31 +75,36 @@ def pieces_of(payload: Buffer) -> list[Buffer]:
     return [_pack_short(size) + payload]
 
 
-def writes_of(payloads: Sequence[Buffer]) -> list[Buffer]:
+def writes_of(payloads: Sequence[Buffer]) -> list[tuple[int, list[Buffer]]]:
     """Return several messages as writes: the same bytes in the same order, in fewer calls.
 
-    Neighbouring small messages share a write as long as it stays no longer than the
-    longest single write of a small message, so that a reader never has to wait for
-    more bytes in one go than before.
+    Neighbouring small messages share a write as long as that is atomic. So whoever is
+    killed or leaves in the middle of it leaves whole messages, as if each had its own.
+
+    Returns:
+        For one message after the other, or several that share a write: how many, and the
+        buffers that are one write each.
     """
     if len(payloads) == 1:
-        return pieces_of(payloads[0])
-    writes: list[Buffer] = []
+        return [(1, pieces_of(payloads[0]))]
+    writes: list[tuple[int, list[Buffer]]] = []
     joined: list[Buffer] = []
-    joined_bytes = 0
+    room = MAX_ATOMIC_BYTES
     for payload in payloads:
         size = len(payload)
-        if joined and joined_bytes + size > MAX_JOINED_BYTES:
-            writes.append(b"".join(joined))
-            joined = []
-            joined_bytes = 0
-        if size > MAX_JOINED_BYTES:
-            writes.extend(pieces_of(payload))
-            continue
+        room -= size + SHORT_HEADER_BYTES
+        if room < 0:
+            if joined:
+                writes.append((len(joined) // 2, [b"".join(joined)]))
+                joined = []
+            room = MAX_ATOMIC_BYTES - size - SHORT_HEADER_BYTES
+            if room < 0:
+                writes.append((1, pieces_of(payload)))
+                room = MAX_ATOMIC_BYTES
+                continue
         joined += (_pack_short(size), payload)
-        joined_bytes += size + SHORT_HEADER_BYTES
     if joined:
-        writes.append(b"".join(joined))
+        writes.append((len(joined) // 2, [b"".join(joined)]))
     return writes
 
 
@@ -109,11 +123,24 @@ class MessageWriter:
         for piece in pieces_of(payload):
             self._send(handle, piece)
 
-    def send_messages(self, payloads: Sequence[Buffer]) -> None:
-        """Write messages in order, neighbouring small ones in one write."""
+    def send_messages(self, payloads: Sequence[Buffer]) -> list[tuple[Exception, Buffer]]:
+        """Write messages in order, neighbouring small ones in one write.
+
+        Returns:
+            The messages that could not be written, each with what went wrong. As with
+            separate writes, those after it are tried all the same.
+        """
         handle = self._connection.fileno()
-        for piece in writes_of(payloads):
-            self._send(handle, piece)
+        failed: list[tuple[Exception, Buffer]] = []
+        first = 0
+        for count, pieces in writes_of(payloads):
+            try:
+                for piece in pieces:
+                    self._send(handle, piece)
+            except Exception as error:  # noqa: BLE001 - goes to the queue's error hook
+                failed += [(error, payload) for payload in payloads[first : first + count]]
+            first += count
+        return failed
 
     def _send(self, handle: int, piece: Buffer) -> None:
         remaining = len(piece)
@@ -181,17 +208,22 @@ class MessageReader:
             EOFError: every write end is closed and no message is left.
             OSError: every write end is closed in the middle of a message.
         """
-        handle = self._connection.fileno()
-        header = self._read(handle, SHORT_HEADER_BYTES)
+        connection = self._connection
+        # What fileno() returns, in two calls less; None once it is closed.
+        handle = connection._handle  # type: ignore[attr-defined]
+        if handle is None:
+            handle = connection.fileno()
+        read = self._read
+        header = read(handle, SHORT_HEADER_BYTES)
         if len(header) != SHORT_HEADER_BYTES:
             header = bytes(self._recv(handle, SHORT_HEADER_BYTES, header, end=not header))
-        size = _unpack_short(header)[0]
+        (size,) = _unpack_short(header)
         if size == -1:
-            size = _unpack_long(self._recv(handle, 8))[0]
+            (size,) = _unpack_long(self._recv(handle, 8))
         if size > MAX_JOINED_BYTES:
             return self._recv(handle, size)
         # It came in one write with its header: most often it is there as a whole.
-        body = self._read(handle, size)
+        body = read(handle, size)
         if len(body) == size:
             return body
         return self._recv(handle, size, body, end=not body)
@@ -224,18 +256,9 @@ def end_of_file(*, at_start: bool) -> Exception:
 
 def readable_within(handle: int, timeout: float | None) -> bool:
     """Return whether `handle` becomes readable (or hung up) within `timeout` seconds."""
-    return _ready_within(handle, select.POLLIN, timeout)
-
-
-def writable_within(handle: int, timeout: float | None) -> bool:
-    """Return whether `handle` takes at least one page (or has lost its readers) within `timeout` seconds."""
-    return _ready_within(handle, select.POLLOUT, timeout)
-
-
-def _ready_within(handle: int, events: int, timeout: float | None) -> bool:
     # A new poll object each time: one cannot be polled by two threads at once.
     poller = select.poll()
-    poller.register(handle, events)
+    poller.register(handle, select.POLLIN)
     if timeout is None:
         return bool(poller.poll())
     # Rounded up, or the last part of a millisecond would be spent spinning.

@@ -24,9 +24,9 @@ from qtrace.queue import (
     QueueStats,
     SimpleQueue,
     TruncatedMessage,
-    robust,
 )
 from qtrace.queue.mutex import Holder
+from qtrace.queue.robust import RobustPipe
 from tests.queue.support import (
     LARGE_BYTES,
     METHODS,
@@ -121,17 +121,17 @@ def test_a_reader_that_waits_for_the_rest_is_told(queue: Queue) -> None:
 
 def put_and_stop(queue: Any) -> None:
     """Put an item that fills the pipe many times, and stop in the middle of it, as by SIGSTOP."""
-    module: Any = robust
-    wait_for_room = module.writable_within
+    pipe: Any = RobustPipe
+    wait_for_room = pipe._await_room
     calls = iter(range(1, 1_000_000))
 
-    def stop_once(handle: int, timeout: float | None) -> bool:
+    def stop_once(self: RobustPipe) -> None:
         if next(calls) == 5:
             # To this thread: the process as a whole might go on until another one has been scheduled.
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
-        return wait_for_room(handle, timeout)
+        wait_for_room(self)
 
-    module.writable_within = stop_once
+    pipe._await_room = stop_once
     queue.put(bytes(20 * LARGE_BYTES))
 
 

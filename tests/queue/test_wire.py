@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import select
 import struct
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtrace.queue.wire import MAX_JOINED_BYTES, MessageReader, MessageWriter, header_of, pieces_of, writes_of
+from qtrace.queue.wire import MessageReader, MessageWriter, header_of, pieces_of, writes_of
 
 Pipe = tuple[connection.Connection, connection.Connection]
 
@@ -201,13 +202,46 @@ def test_poll_says_whether_bytes_are_there(pipe: Pipe) -> None:
     assert ours.poll(None)
 
 
-@given(st.lists(st.one_of(st.integers(0, 40), st.sampled_from([16380, 16381, 16384, 16385, 20000])), min_size=1))
+SMALL_AND_LARGE = st.one_of(
+    st.integers(0, 40), st.sampled_from([1000, 2046, 4092, 4093, 16380, 16381, 16384, 16385, 20000])
+)
+
+
+@given(st.lists(SMALL_AND_LARGE, min_size=1))
 def test_a_batch_is_the_same_bytes_in_fewer_writes(sizes: list[int]) -> None:
-    """Batching changes neither the bytes nor the longest write of a small message."""
+    """Batching changes neither the bytes nor their order, and the writes say how many messages are in each."""
     payloads = [body(size) for size in sizes]
     single = [piece for payload in payloads for piece in pieces_of(payload)]
     writes = writes_of(payloads)
-    assert b"".join(writes) == b"".join(single)
-    assert len(writes) <= len(single)
-    large = {len(payload) for payload in payloads if len(payload) > MAX_JOINED_BYTES}
-    assert all(len(piece) <= MAX_JOINED_BYTES + 4 or len(piece) in large for piece in writes)
+    pieces = [piece for _, group in writes for piece in group]
+    assert b"".join(pieces) == b"".join(single)
+    assert len(pieces) <= len(single)
+    first = 0
+    for count, group in writes:
+        assert b"".join(group) == b"".join(header_of(len(each)) + each for each in payloads[first : first + count])
+        first += count
+    assert first == len(payloads)
+
+
+@given(st.lists(SMALL_AND_LARGE, min_size=1))
+def test_messages_share_a_write_only_where_it_is_atomic(sizes: list[int]) -> None:
+    """PIPE_BUF bytes at most: a write that can be cut holds one message, as a standard one does."""
+    for count, group in writes_of([body(size) for size in sizes]):
+        assert count == 1 or [len(piece) <= select.PIPE_BUF for piece in group] == [True]
+
+
+def test_what_cannot_be_written_is_told_and_the_rest_is_tried(pipe: Pipe) -> None:
+    """Message by message, as if each had its own write."""
+    reader, writer = pipe
+    calls = iter(range(100))
+
+    def write(handle: int, piece: bytes | bytearray | memoryview) -> int:
+        if next(calls) == 1:
+            raise OSError("the second one")
+        return os.write(handle, piece)
+
+    small, large = [body(1000)] * 8, body(5000)
+    failed = MessageWriter(writer, write).send_messages([*small, large])
+    assert [(str(error), payload) for error, payload in failed] == [("the second one", body(1000))] * 4
+    assert [reader.recv_bytes() for _ in range(5)] == [*small[:4], large]
+    assert not reader.poll()
