@@ -18,7 +18,20 @@ import pytest
 
 import qtrace.queue
 from qtrace.queue import Empty, Full, JoinableQueue, Queue, SimpleQueue
-from tests.queue.support import LARGE_BYTES, METHODS, end, get_some, put_all, put_and_leave, started, wait_level
+from qtrace.queue.feeder import is_quick
+from tests.queue.support import (
+    LARGE_BYTES,
+    METHODS,
+    blocked_in,
+    end,
+    get_some,
+    kill,
+    put_all,
+    put_and_leave,
+    sleep_for_ever,
+    started,
+    wait_level,
+)
 from tests.support.processes import wait_until
 
 
@@ -128,6 +141,115 @@ def test_a_feeder_keeps_nothing_of_what_it_sent(queue: Queue) -> None:
 
 class Payload:
     """An instance that can be pickled and referred to weakly."""
+
+
+@pytest.mark.parametrize("way", ["kill", "leave"])
+@pytest.mark.parametrize("robust", [False, True], ids=["default", "robust"])
+def test_a_writers_end_tears_no_small_message(way: str, robust: bool) -> None:
+    """The pipe is full of them, and the feeder in the middle of a batch: what arrives is whole, then nothing comes."""
+    made = Queue(robust=robust)
+    with started(put_many_and_leave, made, way) as process:
+        if way == "kill":
+            wait_until(lambda: blocked_in(process, 1, 7), what="the feeder's wait for room")
+            kill(process)
+        process.join()
+    level_bytes = made.stats().bytes_in_pipe
+    found, found_bytes = [], 0
+    while found_bytes < level_bytes:
+        item = made.get(timeout=20)
+        found.append(item)
+        found_bytes += 4 + len(pickle.dumps(item))
+    assert found == list(range(len(found)))
+    assert len(found) > 1000
+    assert found_bytes == level_bytes
+    with pytest.raises(Empty):
+        made.get(timeout=0.05)
+
+
+def put_many_and_leave(queue: Any, way: str) -> None:
+    """Put more small items than the pipe holds; stay, or leave without waiting for the feeder."""
+    queue.cancel_join_thread()
+    for number in range(50_000):
+        queue.put(number)
+    if way == "kill":
+        sleep_for_ever()
+    wait_until(lambda: blocked_in(multiprocessing.current_process(), 1, 7), what="the feeder's wait for room")
+
+
+class Waits:
+    """Its pickling waits until it may go on."""
+
+    gate = threading.Event()
+
+    def __reduce__(self) -> Any:
+        assert self.gate.wait(20)
+        return str, ("waited",)
+
+
+@pytest.mark.parametrize("last", [Waits(), [1, (2, {3: Waits()})]], ids=["itself", "inside"])
+def test_no_item_waits_for_the_pickling_of_a_later_one(queue: Queue, last: object) -> None:
+    """It may be slow, wait for what comes before it to be got, or end the process."""
+    Waits.gate.clear()
+    # Holds the feeder back until all are in the deque.
+    with queue._wlock:
+        for item in ("first", "a", "b", last, "c"):
+            queue.put(item)
+        wait_until(lambda: queue.stats().feeder.state == "sending", what="the feeder")  # type: ignore[union-attr]
+    assert [queue.get(timeout=20) for _ in range(3)] == ["first", "a", "b"]
+    Waits.gate.set()
+    assert "waited" in str(queue.get(timeout=20))
+    assert queue.get(timeout=20) == "c"
+
+
+def test_what_is_quick_to_pickle_runs_no_code_of_the_program() -> None:
+    """Plain values and small containers of them; nothing that a program can have changed, nor a large one."""
+
+    class Text(str):
+        """A string with a class of its own."""
+
+    cycle: list[object] = []
+    cycle.append(cycle)
+    for quick in (1, -1.5, None, True, "x", b"x", (1, "a", b"c"), [1, [2, 3]], {"a": (1, 2)}, {1}, frozenset({1})):
+        assert is_quick(quick)
+    for slow in (
+        Text("x"),
+        Payload(),
+        [Payload()],
+        {"a": [Text()]},
+        1j,
+        bytearray(1),
+        bytes(20_000),
+        [0] * 1000,
+        cycle,
+    ):
+        assert not is_quick(slow)
+
+
+def test_threads_that_put_at_once_lose_nothing(queue: Queue) -> None:
+    """Each one's items arrive in its order, though put takes no lock, and the first ones race to start the feeder."""
+    go = threading.Barrier(8)
+
+    def put_numbers(name: int) -> None:
+        go.wait()
+        for number in range(300):
+            queue.put((name, number))
+
+    threads = [threading.Thread(target=put_numbers, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    found = [queue.get(timeout=20) for _ in range(8 * 300)]
+    for thread in threads:
+        thread.join()
+    for name in range(8):
+        assert [number for each, number in found if each == name] == list(range(300))
+    assert queue.qsize() == 0
+
+
+def test_a_put_never_leaves_the_feeder_asleep(queue: Queue) -> None:
+    """Put and get in turn, so that each put meets a feeder about to fall asleep."""
+    for number in range(3000):
+        queue.put(number)
+        assert queue.get(timeout=20) == number
 
 
 # ---- close, sentinel, finalizers
