@@ -145,6 +145,8 @@ class RobustPipe(Recovery):
     def after_fork(self) -> None:
         """Become a member of the queue in a forked child."""
         self.slots.register()
+        # A thread of the parent may have been polling: then these say so for ever.
+        self._room = self._rest = None
 
     def feeder_clock(self) -> FeederClock:
         """Return a clock for this process's feeder that `stats()` in any process can read."""

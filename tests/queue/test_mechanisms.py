@@ -7,6 +7,7 @@ import inspect
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 import time
 import weakref
@@ -373,6 +374,50 @@ def test_a_forked_child_starts_anew(robust: bool) -> None:
         assert answers.get() == (0, True, False, False)
     assert len(made.get()) == LARGE_BYTES
     assert made.get() == "in the parent's deque"
+
+
+@pytest.mark.parametrize("robust", [False, True], ids=["default", "robust"])
+def test_a_child_forked_while_the_feeder_waits_for_room_can_put(robust: bool) -> None:
+    """Nothing of what that thread of the parent was doing is left in the child."""
+    made = Queue(robust=robust)
+    made.put(bytes(LARGE_BYTES))
+    wait_until(lambda: blocked_in(multiprocessing.current_process(), 1, 7), what="the feeder's wait for room")
+    with started(put_all, made, [bytes(LARGE_BYTES), "last"]) as child:
+        assert [len(made.get(timeout=20)) for _ in range(3)] == [LARGE_BYTES, LARGE_BYTES, 4]
+        child.join()
+        assert child.exitcode == 0
+    end(made)
+
+
+def get_and_tell(queue: Any, answers: Any) -> None:
+    """Get one item and tell its length."""
+    answers.put(len(queue.get()))
+
+
+@pytest.mark.parametrize("robust", [False, True], ids=["default", "robust"])
+def test_a_child_forked_while_a_thread_waits_in_get_can_get(robust: bool) -> None:
+    """Nor of what that one was doing."""
+    made, answers = Queue(robust=robust), SimpleQueue()
+    reader = threading.Thread(target=made.get, daemon=True)
+    with started(put_and_wait, made, bytes(LARGE_BYTES)) as writer:
+        wait_level(made, 60_000)
+        os.kill(writer.pid or 0, signal.SIGSTOP)
+        reader.start()
+        wait_until(lambda: made.stats().bytes_in_pipe == 0, what="the reader in the middle of a message")
+        wait_until(lambda: blocked_in(multiprocessing.current_process(), 0, 7), what="the reader's wait")
+        with started(get_and_tell, made, answers) as child:
+            os.kill(writer.pid or 0, signal.SIGCONT)
+            reader.join(20)
+            made.put(bytes(LARGE_BYTES))
+            assert answers.get() == LARGE_BYTES
+            child.join()
+    end(made)
+
+
+def put_and_wait(queue: Any, item: object) -> None:
+    """Put an item and stay."""
+    queue.put(item)
+    sleep_for_ever()
 
 
 # ---- errors of the feeder
