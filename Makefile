@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ZOO ?= tests/programs/hangs tests/programs/quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint check zoo bench fuzz screenshots queue-cpython wheel-check clean
+.PHONY: help install demo test lint check zoo bench bench-queue fuzz screenshots queue-cpython wheel-check clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -48,6 +48,9 @@ zoo: $(VENV)/tests-installed ## judge qtrace on programs that hang, or only look
 
 bench: $(VENV)/tests-installed ## the benchmarks; writes reports/bench.md and .json
 	$(BIN)/python -m benchmarks.bench
+
+bench-queue: $(VENV)/tests-installed ## our queue beside multiprocessing.Queue; writes reports/bench_queue.md
+	$(BIN)/python -m benchmarks.bench_queue --write reports/bench_queue.md
 
 fuzz: $(VENV)/tests-installed ## damaged recordings, 10,000 cases
 	QTRACE_FUZZ=10000 $(BIN)/python -m pytest -q tests/tracefile -k fuzz
