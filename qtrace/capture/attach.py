@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 
 from qtrace.capture import procfs, ptrace_calls
 from qtrace.capture.launch import OPTIONS, refused
 from qtrace.capture.loop import Loop
 from qtrace.capture.members import Tree, tree_of
+from qtrace.capture.memory import MemoryReader
 from qtrace.capture.tracees import Tracees
 from qtrace.errors import TargetError
 from qtrace.model.syscalls import Architecture
@@ -67,10 +69,15 @@ def _seize_new(tree: Tree, seized: set[int], loop: Loop, tracees: Tracees, machi
             if member.pid not in tracees.processes:
                 tracees.add_root(member.pid, member.stat.ppid, now_ns)
             tracees.born(tid, member.pid, None, None, now_ns)
-            call = procfs.parse_numbers(line) if line else None
-            if call is not None:
-                loop.in_progress(tid, call[0], call[1], now_ns)
+            made = procfs.parse_numbers(line) if line else None
+            if made is not None:
+                kind = tracees.processes[member.pid].kind
+                call = procfs.native_call(kind, *made, partial(_memory, tid))
+                loop.in_progress(tid, call, now_ns, kind is not procfs.ImageKind.NATIVE)
     return fresh
+
+
+_memory = MemoryReader()
 
 
 def _line(pid: int, tid: int) -> str | None:

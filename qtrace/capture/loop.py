@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from qtrace.capture import ptrace_calls
 from qtrace.capture.callhooks import HAS_HEAD, CallHooks
@@ -39,6 +39,7 @@ from qtrace.capture.ptrace_calls import (
     syscall_words,
 )
 from qtrace.capture.tracees import Tracees, tgid_of
+from qtrace.model import i386
 from qtrace.model.records import CALL_STRUCT, CallFlag
 from qtrace.model.syscalls import AUDIT_ARCH, Architecture, number_of
 
@@ -50,6 +51,9 @@ _RESTARTS = frozenset({-512, -513, -514, -516})
 """ERESTARTSYS and its kin (include/linux/errno.h): the kernel's word to itself, that the call was
 interrupted and may be made again. No program ever sees them."""
 _UNFINISHED, _RESTARTED, _KILLED = int(CallFlag.UNFINISHED), int(CallFlag.RESTARTED), int(CallFlag.KILLED)
+_COMPAT = int(CallFlag.COMPAT)
+_SHORT_TIME = 1 << 16
+"""Beside a call's flags: the times of this 32-bit call are of 32 bits too. Never stored."""
 _KERNEL_SENT = 0x80  # si_code SI_KERNEL: a terminal's Ctrl-C
 
 WAKE_SIGNAL = signal.SIGURG
@@ -185,10 +189,23 @@ class Loop:
 
     def _entry_slowly(self, tid: int, now: int) -> None:
         """An entry of a new thread, of a 32-bit program, or while some call is interrupted."""
-        if ptrace_calls.ARCHITECTURE[0] != self._machine_word:
+        call, flags = self._call_at_entry(tid)
+        if call is None:
             self._run_on(tid, self.run_on)
-            return
-        call = ptrace_calls.CALL_WORDS.tolist()
+        else:
+            self._enter(tid, call, flags, now)
+
+    def _call_at_entry(self, tid: int) -> tuple[list[int] | None, int]:
+        """The call that the last `syscall_words` described, in the machine's numbers; None if it has none there."""
+        call, word = ptrace_calls.CALL_WORDS.tolist(), ptrace_calls.ARCHITECTURE[0]
+        if word == self._machine_word:
+            return call, 0
+        if word != i386.AUDIT_ARCH_I386:
+            return None, 0
+        native = i386.native_call(call[0], call[1:], lambda address, size: self._memory(tid, address, size))
+        return native, _COMPAT | (_SHORT_TIME if call[0] in i386.SHORT_TIMES else 0)
+
+    def _enter(self, tid: int, call: list[int], flags: int, now: int) -> None:
         pid = self._known(tid, now)
         before = self.interrupted.pop(tid, None)
         if before is not None:
@@ -196,7 +213,10 @@ class Loop:
         if tid not in self.open_calls:
             hook = self.hooks.entry.get(call[0])
             head = hook(tid, pid, call, now) if hook is not None else None
-            self.open_calls[tid] = (now, call, 0, 0) if head is None else (now, call, HAS_HEAD, head)
+            if flags & _SHORT_TIME:
+                flags ^= _SHORT_TIME
+                head = self.hooks.short_duration(tid, call)
+            self.open_calls[tid] = (now, call, flags, 0) if head is None else (now, call, flags | HAS_HEAD, head)
         self._run_on(tid, SYSCALL)
 
     def _go_on_or_end(self, tid: int, pid: int, before: OpenCall, call: list[int]) -> None:
@@ -213,10 +233,10 @@ class Loop:
         if not syscall_words(tid):
             return
         if ptrace_calls.stop_kind() == INFO_ENTRY:
-            number = ptrace_calls.WORDS[0]
-            self.begun = self.begun or number in self._execs
-            if self.begun and number in self.wanted:
-                self._entry_slowly(tid, now)
+            call, flags = self._call_at_entry(tid)
+            self.begun = self.begun or (call is not None and call[0] in self._execs)
+            if call is not None and self.begun and call[0] in self.wanted:
+                self._enter(tid, call, flags, now)
             else:
                 self._end_interrupted(tid, now)
                 self._skip.add(tid)
@@ -251,10 +271,10 @@ class Loop:
         start, call, flags, head = begun
         self.emit(packed(tid, pid, start, end, call, flags | more, ret, head))
 
-    def in_progress(self, tid: int, number: int, args: Sequence[int], now: int) -> None:
+    def in_progress(self, tid: int, call: list[int], now: int, compat: bool = False) -> None:
         """A call that a tracee was inside of when it was attached to: the attach interrupts it."""
-        if number in self.wanted:
-            self.interrupted[tid] = (now, [number, *args], int(CallFlag.AT_ATTACH), 0)
+        if call[0] in self.wanted:
+            self.interrupted[tid] = (now, call, CallFlag.AT_ATTACH | (_COMPAT if compat else 0), 0)
             self.interrupted_at[tid] = now
 
     def _known(self, tid: int, now: int) -> int:
@@ -311,6 +331,8 @@ class Loop:
             parent = self._known(tid, now)
             begun = self.open_calls.get(tid)
             flags, tls = self._clone_facts(tid, begun[1]) if begun is not None else (0, None)
+            if begun is not None and begun[2] & _COMPAT:
+                tls = None  # the number of a segment, and no thread pointer
             if event != EVENT_CLONE:
                 pid = child
             elif begun is not None:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import re
 import stat as stat_modes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
+from qtrace.model import i386
 from qtrace.model.syscalls import Architecture, by_number
 
+_ELFCLASS32 = 1
+_NO_CALL = 1 << 30
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -129,6 +133,42 @@ def parse_syscall(line: str, architecture: Architecture) -> tuple[str, tuple[int
     number, args = found
     row = by_number(architecture).get(number)
     return (row.name if row is not None else f"syscall_{number}"), args
+
+
+class ImageKind(StrEnum):
+    """What the calls of a process's program are like, as its ELF header tells."""
+
+    NATIVE = "native"
+    I386 = "i386"
+    X32 = "x32"
+    OTHER = "32-bit"
+
+
+def image_kind(pid: int) -> ImageKind:
+    """Return what kind of program a process runs; NATIVE where that cannot be seen."""
+    try:
+        with open(f"/proc/{pid}/exe", "rb", buffering=0) as file:
+            head = file.read(20)
+    except OSError:
+        return ImageKind.NATIVE
+    if len(head) < 20 or head[4] != _ELFCLASS32:
+        return ImageKind.NATIVE
+    return {3: ImageKind.I386, 62: ImageKind.X32}.get(int.from_bytes(head[18:20], "little"), ImageKind.OTHER)
+
+
+def native_call(kind: ImageKind, number: int, args: Sequence[int], memory: i386.Memory) -> list[int]:
+    """Return number and arguments of a process's call in the machine's numbers; one that no call has if it has none.
+
+    Args:
+        kind: The process's program.
+        number: As /proc/PID/syscall has it.
+        args: The same.
+        memory: Reads the process's memory.
+    """
+    if kind is ImageKind.NATIVE:
+        return [number, *args]
+    found = i386.native_call(number, args, memory) if kind is ImageKind.I386 else None
+    return found if found is not None else [number | _NO_CALL, *args]
 
 
 def parse_numbers(line: str) -> tuple[int, tuple[int, ...]] | None:

@@ -18,6 +18,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Final
 
+from qtrace.model.i386 import AUDIT_ARCH_I386
+
 
 @contextlib.contextmanager
 def _loaded_already() -> Iterator[None]:
@@ -114,7 +116,7 @@ class SignalInfo(ctypes.Structure):
     )
 
 
-_RDI_OFFSET = 14 * 8
+_RBX_OFFSET, _RDI_OFFSET = 5 * 8, 14 * 8  # sys/reg.h
 _info = SyscallInfo()
 _info_address = ctypes.addressof(_info)
 WORDS: Final = memoryview(_info).cast("B")[24:].cast("Q")
@@ -156,8 +158,8 @@ def stop_kind() -> int:
 
 
 def set_first_argument(tid: int, value: int) -> None:
-    """Change the first argument of the call that an x86_64 tracee is about to make (sys/reg.h: RDI)."""
-    _ptrace(POKEUSER, tid, _RDI_OFFSET, value)
+    """Change the first argument of the call that an x86_64 tracee is about to make, after `syscall_words`."""
+    _ptrace(POKEUSER, tid, _RBX_OFFSET if _info.arch == AUDIT_ARCH_I386 else _RDI_OFFSET, value)
 
 
 def event_message(tid: int) -> int:

@@ -25,6 +25,7 @@ from qtrace.capture.placement import Placement
 from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
 from qtrace.errors import EngineError, QtraceError, RecordingError
+from qtrace.model import i386
 from qtrace.model.syscalls import Architecture
 from qtrace.model.version import VERSION
 from qtrace.tracefile.writer import Limits, TraceWriter
@@ -186,7 +187,8 @@ def _limits(options: RecordOptions) -> Limits:
 
 def _filter(machine: Architecture, engine: str) -> bytes:
     numbers = perf_engine.stopping_numbers(machine) if engine == "perf" else seccomp.recorded_numbers(machine)
-    return seccomp.build_filter(machine, numbers)
+    compat = i386.recorded_numbers() if machine is Architecture.X86_64 else ()
+    return seccomp.build_filter(machine, numbers, compat)
 
 
 @contextlib.contextmanager
@@ -316,7 +318,7 @@ class _Recording:
         notes = [f"{left.calls:,} calls are not in it: {why}" for why, left in self.writer.left_out.items()]
         return Recorded(
             self.options.output, status, watch.ended_because, watch.verdict, self.writer.calls_written,
-            self.tracees.ever, self.writer.failure, [*watch.notes, *notes, *self.notes],
+            self.tracees.ever, self.writer.failure, [*watch.notes, *self.tracees.left_out, *notes, *self.notes],
         )  # fmt: skip
 
 

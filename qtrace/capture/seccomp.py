@@ -2,7 +2,8 @@
 
 A filter needs no_new_privs (or CAP_SYS_ADMIN), which strips setuid programs of their rights, and a
 call that it sends to a tracer which is gone fails with ENOSYS: so the tracer sets EXITKILL.
-Calls of another architecture (a 32-bit program) are let through: their numbers differ.
+On x86_64 a 32-bit program's calls have numbers of their own and a part of the filter of their own.
+Calls of any other architecture are let through.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import struct
 from collections.abc import Collection
 
 from qtrace.capture.ptrace_calls import prctl
+from qtrace.model import i386
 from qtrace.model.syscalls import AUDIT_ARCH, TABLE, Architecture, Trait, number_of
 
 PR_SET_NO_NEW_PRIVS = 38
@@ -21,6 +23,7 @@ RET_ALLOW = 0x7FFF0000
 RET_TRACE = 0x7FF00000
 
 _LD_W_ABS = 0x20
+_JA = 0x05
 _JEQ_K = 0x15
 _JSET_K = 0x45
 _RET_K = 0x06
@@ -40,32 +43,49 @@ def _instruction(code: int, jt: int, jf: int, k: int) -> bytes:
     return struct.pack("<HBBI", code, jt, jf, k)
 
 
-def build_filter(architecture: Architecture, numbers: Collection[int]) -> bytes:
+def build_filter(architecture: Architecture, numbers: Collection[int], compat: Collection[int] = ()) -> bytes:
     """Return the BPF program that traces the numbers, and openat with O_EXCL, and allows the rest.
 
     openat is wanted only where a named semaphore is made (``/dev/shm/sem.*``, O_CREAT|O_EXCL), so
     the filter looks at the flags: a program opens hundreds of files as it starts.
+
+    Args:
+        architecture: The machine.
+        numbers: Its numbers.
+        compat: Those of a 32-bit program on it (x86_64 only).
     """
     openat = number_of("openat", architecture)
     assert openat is not None
-    ordered = sorted(set(numbers) - {openat})
+    native = _tested(numbers, openat)
     program = [
         _instruction(_LD_W_ABS, 0, 0, _ARCH),
         _instruction(_JEQ_K, 1, 0, AUDIT_ARCH[architecture]),
-        _instruction(_RET_K, 0, 0, RET_ALLOW),
-        _instruction(_LD_W_ABS, 0, 0, _NR),
+        _instruction(_JA, 0, 0, len(native)),
+        *native,
     ]
+    if compat:
+        program += [
+            _instruction(_JEQ_K, 1, 0, i386.AUDIT_ARCH_I386),
+            _instruction(_RET_K, 0, 0, RET_ALLOW),
+            *_tested(compat, *i386.numbers_of({"openat"})),
+        ]
+    program.append(_instruction(_RET_K, 0, 0, RET_ALLOW))
+    return b"".join(program)
+
+
+def _tested(numbers: Collection[int], openat: int) -> list[bytes]:
+    program = [_instruction(_LD_W_ABS, 0, 0, _NR)]
     # Each test jumps over a RET of its own: a jump reaches 255 instructions at most.
-    for number in ordered:
+    for number in sorted(set(numbers) - {openat}):
         program += [_instruction(_JEQ_K, 0, 1, number), _instruction(_RET_K, 0, 0, RET_TRACE)]
-    program += [
+    return [
+        *program,
         _instruction(_JEQ_K, 0, 3, openat),
         _instruction(_LD_W_ABS, 0, 0, _ARG2_LOW),
         _instruction(_JSET_K, 0, 1, O_EXCL),
         _instruction(_RET_K, 0, 0, RET_TRACE),
         _instruction(_RET_K, 0, 0, RET_ALLOW),
     ]
-    return b"".join(program)
 
 
 def install(program: bytes) -> None:

@@ -116,11 +116,14 @@ def take_snapshot_of(
         return reporters(root_pid, members())
 
     taking = Taking(tree, python, looks, apart_ns)
-    taking.lines = {
-        tid: " ".join([str(nr), *(f"{arg:#x}" for arg in args), "0x0", "0x0"])
-        for tid, (nr, args) in (calls or {}).items()
-    }
+    taking.lines = {tid: _line([nr, *args]) for tid, (nr, args) in (calls or {}).items()}
     return taking.take()
+
+
+def _line(call: Sequence[int]) -> str:
+    """A line as /proc/TID/syscall has it."""
+    number, *args = call
+    return " ".join([str(number), *(f"{arg:#x}" for arg in args), "0x0", "0x0"])
 
 
 class Taking:
@@ -136,6 +139,7 @@ class Taking:
         self._architecture = architecture()
         self._dumps: dict[int, pystacks.Dump] = {}
         self._maps: dict[int, procfs.Maps] = {}
+        self._kinds: dict[int, procfs.ImageKind] = {}
         self._begun: tuple[Tree, _Look] | None = None
 
     def begin(self) -> None:
@@ -195,8 +199,20 @@ class Taking:
             line = (procfs.syscall_line(pid, tid) if calls else None) or "running"
             if tid in self.lines:
                 stat, line = replace(stat, state="S"), self.lines[tid]
+            elif calls:
+                line = self._native_line(pid, tid, line)
             spent = procfs.cpu_and_switches(pid, tid) or (0, 0)
             look.threads[pid, tid] = _ThreadLook(stat.state, stat.comm, line, *spent, stat.start_ns)
+
+    def _native_line(self, pid: int, tid: int, line: str) -> str:
+        """Return a syscall line in the machine's numbers: a 32-bit program's are others."""
+        if pid not in self._kinds:
+            self._kinds[pid] = procfs.image_kind(pid)
+        made = None if self._kinds[pid] is procfs.ImageKind.NATIVE else procfs.parse_numbers(line)
+        if made is None:
+            return line
+        memory = MemoryReader()
+        return _line(procfs.native_call(self._kinds[pid], *made, lambda address, size: memory(tid, address, size)))
 
     def _ask_python(self, tree: Tree, look: _Look) -> None:
         if not self._python:

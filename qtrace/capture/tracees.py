@@ -7,12 +7,14 @@ takes the leader's id when it execs: both are set right here, so that the loop o
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from qtrace.capture import procfs
 from qtrace.capture.members import script_name
 
+_RECORDED = frozenset({procfs.ImageKind.NATIVE, procfs.ImageKind.I386})
 RowSink = Callable[[str, Sequence[object]], None]
 """Takes a row of a table of the recording."""
 
@@ -30,6 +32,7 @@ class TracedProcess:
     uid: int = 0
     threads: set[int] = field(default_factory=set)
     shares_files_with: int | None = None
+    kind: procfs.ImageKind = procfs.ImageKind.NATIVE
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Tracees:
         self.pid_of: dict[int, int] = {}
         self._ended_unannounced: dict[int, tuple[TracedThread, int, int]] = {}
         """Threads that ended before their maker's event came: with their process's parent, and when."""
+        self.left_out: list[str] = []
+        """What the recording does not have, a sentence each."""
         self.ever = 0
         """How many processes there have been."""
 
@@ -119,6 +124,7 @@ class Tracees:
         process = TracedProcess(pid, ppid, now_ns, image)
         if parent is not None:
             process.argv, process.exe, process.uid = parent.argv, parent.exe, parent.uid
+            process.kind = parent.kind
         else:
             self._look_up(process)
         self.processes[pid] = process
@@ -130,6 +136,16 @@ class Tracees:
         process.exe = procfs.link(f"/proc/{process.pid}/exe")
         fields = procfs.status_fields(process.pid)
         process.uid = int(fields["Uid"].split()[0]) if "Uid" in fields else 0
+        process.kind = procfs.image_kind(process.pid)
+        if process.kind not in _RECORDED:
+            name = "" if self._redact else f" {process.exe.rpartition('/')[2]}"
+            self.leave_out(process.kind.value, f"calls of the {process.kind.value} program{name} are not recorded")
+
+    def leave_out(self, place: str, reason: str) -> None:
+        """Say in the recording, once, what it will not have from now on."""
+        if reason not in self.left_out:
+            self.left_out.append(reason)
+            self._sink("losses", (time.monotonic_ns(), None, None, place, reason))
 
     def _add_thread(self, tid: int, pid: int, creator: int | None, tls: int | None, now_ns: int) -> None:
         thread = TracedThread(tid, pid, now_ns, creator, tls)

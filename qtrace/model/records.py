@@ -52,6 +52,9 @@ class CallFlag(IntFlag):
     """Came from the perf ring buffer, not from a stop."""
     KILLED = 64
     """The thread died inside the call (with UNFINISHED)."""
+    COMPAT = 128
+    """Made by a 32-bit program; number and arguments are those of the 64-bit call that does the same
+    (see qtrace.model.i386), addresses and what lies there are its own."""
 
 
 LIFECYCLE_EVENTS: tuple[str, ...] = (

@@ -135,6 +135,8 @@ TABLE: tuple[Syscall, ...] = (
     _row("futex_waitv", 449, 449, "ptr uint flags timespec clock", _H | _B),
     _row("futex_wake", 454, 454, "ptr hex int flags", _H),
     _row("futex_wait", 455, 455, "ptr hex hex flags timespec clock", _H | _B),
+    _row("io_uring_setup", 425, 425, "uint ptr", _F),
+    _row("io_uring_enter", 426, 426, "fd uint uint flags ptr size", _B),
     _row("rt_sigtimedwait", 128, 137, "sigset ptr timespec size", _B),
     _row("rt_sigsuspend", 130, 133, "sigset size", _B),
     _row("pause", 34, None, "", _B),
@@ -152,7 +154,6 @@ TABLE: tuple[Syscall, ...] = (
     _row("semop", 65, 193, "int ptr size", _E | _B),
     _row("semtimedop", 220, 192, "int ptr size timespec", _E | _B),
     _row("mq_timedreceive", 243, 183, "fd out size ptr timespec", _E | _B),
-    _row("io_uring_enter", 426, 426, "fd uint uint flags ptr size", _E | _B),
 )
 """Every call that qtrace knows."""
 
