@@ -151,6 +151,11 @@ def image_kind(pid: int) -> ImageKind:
             head = file.read(20)
     except OSError:
         return ImageKind.NATIVE
+    return kind_of(head)
+
+
+def kind_of(head: bytes) -> ImageKind:
+    """Return what kind of program an ELF file is, by its first 20 bytes (elf(5))."""
     if len(head) < 20 or head[4] != _ELFCLASS32:
         return ImageKind.NATIVE
     return {3: ImageKind.I386, 62: ImageKind.X32}.get(int.from_bytes(head[18:20], "little"), ImageKind.OTHER)

@@ -34,11 +34,24 @@ def _folder() -> Path:
 
 
 @cache
-def program(family: str) -> Path:
-    """Return the compiled program of a family of behaviours."""
-    target = _folder() / family
-    subprocess.run(["gcc", "-O1", "-pthread", "-o", target, PROGRAMS / f"{family}.c"], check=True)
+def program(family: str, *options: str) -> Path:
+    """Return the compiled program of a family of behaviours.
+
+    Args:
+        family: Which.
+        options: More for the compiler.
+    """
+    target = _folder() / "".join([family, *options])
+    subprocess.run(["gcc", "-O1", "-pthread", *options, "-o", target, PROGRAMS / f"{family}.c"], check=True)
     return target
+
+
+@cache
+def cannot_compile(option: str) -> str:
+    """Return why the compiler cannot make programs with an option; empty if it can."""
+    command = ["gcc", option, "-x", "c", "-o", os.devnull, "-"]
+    done = subprocess.run(command, input="int main(void) { return 0; }", capture_output=True, text=True)
+    return f"gcc cannot make programs with {option} (gcc-multilib)" if done.returncode else ""
 
 
 def names(family: str) -> list[str]:

@@ -29,6 +29,13 @@ RECORDED = tuple(row.name for row in TABLE if row.recorded and row.x86_64 is not
 """The calls that are recorded in any case (openat is only with O_EXCL)."""
 
 
+_OF_32_BITS = {
+    "waitpid": "wait4", "_newselect": "select", "fcntl64": "fcntl", "send": "sendto", "recv": "recvfrom",
+    "sigsuspend": "rt_sigsuspend",
+} | {f"{name}_time64": name for name in ("futex", "clock_nanosleep", "ppoll", "pselect6", "rt_sigtimedwait")}  # fmt: skip
+"""What strace calls a call of a 32-bit program, and the 64-bit call that does the same."""
+
+
 @dataclass(frozen=True)
 class Made:
     """A call: its name, its first argument where that says something, and what it returned."""
@@ -74,7 +81,7 @@ def run_strace(argv: Sequence[str], log: Path, calls: Sequence[str] = RECORDED) 
     Raises:
         subprocess.TimeoutExpired: It did not end within a minute.
     """
-    wanted = ",".join(f"?{name}" for name in calls)
+    wanted = ",".join(f"?{name}" for name in (*calls, *_OF_32_BITS, "socketcall"))
     command = ["strace", "-f", "-q", "-o", str(log), "-e", f"trace={wanted}", "-s", "0", "--", *argv]
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
     return by_descent(_raw_of_log(log.read_text(errors="replace")))
@@ -106,11 +113,12 @@ def _raw_of_log(text: str) -> list[_Raw]:
                 ended.append(call)
         elif not rest.startswith(("---", "+++")):
             begun = _BEGIN.match(rest)
-            if begun is None or begun[1] not in RECORDED:
+            name = _OF_32_BITS.get(begun[1], begun[1]) if begun is not None else ""
+            if begun is None or name not in RECORDED:
                 # It prints calls that it does not know whatever it was asked for, and "???" for one
                 # whose thread died before it could look.
                 continue
-            call = _Raw(tid, begun[1], _first_number(begun[1], begun[2]), UNKNOWN, place)
+            call = _Raw(tid, name, _first_number(name, begun[2]), UNKNOWN, place)
             if "<unfinished ...>" in rest:
                 open_calls[tid] = call
             else:
