@@ -1,8 +1,9 @@
 """Take a running tree: every thread of every process, until no new one appears.
 
 Seizing stops nobody; the interrupt that follows stops a thread for some microseconds and breaks into
-the call that it is in. The kernel makes the call again by itself, as after a stop signal; the few
-that it does not (epoll_wait and others, see signal(7)) return EINTR, as they do under strace.
+the call that it is in. The kernel makes the call again by itself, as after a stop signal. The few
+that it does not (epoll_wait, sigwaitinfo, semop: see signal(7)) the tracer has made again where they
+wait without limit, on x86_64; others return EINTR, as they do under strace and after Ctrl-Z and fg.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def _seize_new(tree: Tree, seized: set[int], loop: Loop, tracees: Tracees, machi
                 loop.letting_go = True
                 raise refused(-answer)
             seized.add(tid)
+            loop.seized.add(tid)
             fresh = True
             if member.pid not in tracees.processes:
                 tracees.add_root(member.pid, member.stat.ppid, now_ns)

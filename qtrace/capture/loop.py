@@ -22,6 +22,7 @@ from collections.abc import Callable
 from qtrace.capture import ptrace_calls
 from qtrace.capture.callhooks import HAS_HEAD, CallHooks
 from qtrace.capture.memory import MemoryReader
+from qtrace.capture.procfs import ImageKind
 from qtrace.capture.ptrace_calls import (
     CONT,
     DETACH,
@@ -117,6 +118,8 @@ class Loop:
         self._tls_place = 5 if machine is Architecture.X86_64 else 4
         self._execs = {number_of("execve", machine), number_of("execveat", machine)}
         self._soon: deque[Callable[[], None]] = deque()
+        self.seized: set[int] = set()
+        """Tracees that were running when they were seized and have not stopped yet."""
         self._skip: set[int] = set()
         """Tracees inside a call that is not recorded (with every_call)."""
         self._group_stopped: set[int] = set()
@@ -244,8 +247,11 @@ class Loop:
             return
         begun = self.open_calls.pop(tid, None)
         self._skip.discard(tid)
+        ret = ptrace_calls.RESULT[0]
+        if self.letting_go and self._waits_again(tid):
+            ret = -514
         if begun is not None:
-            self._exit_slowly(tid, begun, ptrace_calls.RESULT[0], now)
+            self._exit_slowly(tid, begun, ret, now)
         self._run_on(tid, self.run_on)
 
     def _exit_slowly(self, tid: int, begun: OpenCall, ret: int, now: int) -> None:
@@ -270,6 +276,12 @@ class Loop:
     def _store(self, tid: int, pid: int, begun: OpenCall, end: int, ret: int, more: int = 0) -> None:
         start, call, flags, head = begun
         self.emit(packed(tid, pid, start, end, call, flags | more, ret, head))
+
+    def _waits_again(self, tid: int) -> bool:
+        """Whether a wait that the tracer's own interrupt has ended is made again."""
+        process = self.tracees.processes.get(self.tracees.pid_of.get(tid, 0))
+        native = process is not None and process.kind is ImageKind.NATIVE
+        return native and self._machine_word == AUDIT_ARCH[Architecture.X86_64] and ptrace_calls.wait_again(tid)
 
     def in_progress(self, tid: int, call: list[int], now: int, compat: bool = False) -> None:
         """A call that a tracee was inside of when it was attached to: the attach interrupts it."""
@@ -393,6 +405,9 @@ class Loop:
 
     def at_interrupt_stop(self, tid: int, now: int) -> None:
         """A tracee has stopped because it is new, was continued, or was asked to; it runs on."""
+        if tid in self.seized:
+            self.seized.discard(tid)
+            self._waits_again(tid)
         self._run_on(tid, self.how(tid))
 
     def _signalled(self, tid: int, number: int, now: int) -> None:
@@ -443,6 +458,7 @@ class Loop:
         self._end_open(tid, pid, now, killed=os.WIFSIGNALED(status))
         self._group_stopped.discard(tid)
         self._skip.discard(tid)
+        self.seized.discard(tid)
         self.held.pop(tid, None)
         known = tid in self.tracees.threads
         if self.tracees.gone(tid, status, now):

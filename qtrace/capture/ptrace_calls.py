@@ -43,6 +43,7 @@ GONE: Final = -errno.ESRCH
 CONT: Final = int(_classic.PTRACE_CONT)
 SYSCALL: Final = int(_classic.PTRACE_SYSCALL)
 DETACH: Final = int(_classic.PTRACE_DETACH)
+PEEKUSER: Final = int(_classic.PTRACE_PEEKUSER)
 POKEUSER: Final = int(_classic.PTRACE_POKEUSER)
 GETSIGINFO: Final = 0x4202
 GETEVENTMSG: Final = 0x4201
@@ -116,7 +117,16 @@ class SignalInfo(ctypes.Structure):
     )
 
 
-_RBX_OFFSET, _RDI_OFFSET = 5 * 8, 14 * 8  # sys/reg.h
+# Places in struct user_regs_struct of x86_64 (sys/reg.h).
+_RBX_OFFSET, _R10_OFFSET, _R8_OFFSET, _RAX_OFFSET = 5 * 8, 7 * 8, 9 * 8, 10 * 8
+_RDX_OFFSET, _RDI_OFFSET, _ORIG_RAX_OFFSET = 12 * 8, 14 * 8, 15 * 8
+_ERESTARTNOHAND = 514
+_ENDED_BY_A_STOP = {
+    232: (_R10_OFFSET, True), 281: (_R10_OFFSET, True), 441: (_R10_OFFSET, False), 128: (_RDX_OFFSET, False),
+    65: (None, False), 220: (_R10_OFFSET, False), 208: (_R8_OFFSET, False),
+}  # fmt: skip
+"""epoll_wait, epoll_pwait, epoll_pwait2, rt_sigtimedwait, semop, semtimedop, io_getevents of x86_64: which
+register holds the time limit, and whether it is a number (a negative one: none) or a pointer (NULL: none)."""
 _info = SyscallInfo()
 _info_address = ctypes.addressof(_info)
 WORDS: Final = memoryview(_info).cast("B")[24:].cast("Q")
@@ -160,6 +170,30 @@ def stop_kind() -> int:
 def set_first_argument(tid: int, value: int) -> None:
     """Change the first argument of the call that an x86_64 tracee is about to make, after `syscall_words`."""
     _ptrace(POKEUSER, tid, _RBX_OFFSET if _info.arch == AUDIT_ARCH_I386 else _RDI_OFFSET, value)
+
+
+def wait_again(tid: int) -> bool:
+    """Have an x86_64 tracee make its call again, if that waited without limit and the tracer's interrupt ended it.
+
+    The kernel goes on with most calls by itself after a stop; those of `_ENDED_BY_A_STOP` return EINTR
+    (signal(7)). While the tracee is stopped on its way out of the call, the result is made the one
+    with which the kernel restarts calls, unless a signal's handler has to run: then it is EINTR again.
+    A wait with a limit would be too long by what it has waited; so that one keeps its EINTR.
+
+    Returns:
+        Whether it is made again.
+    """
+    if _ptrace(PEEKUSER, tid, _RAX_OFFSET, 0) != -errno.EINTR:
+        return False
+    found = _ENDED_BY_A_STOP.get(_ptrace(PEEKUSER, tid, _ORIG_RAX_OFFSET, 0))
+    if found is None:
+        return False
+    register, number = found
+    if register is not None:
+        limit = int(_ptrace(PEEKUSER, tid, register, 0)) & (0xFFFFFFFF if number else -1)
+        if not (limit >> 31 if number else limit == 0):
+            return False
+    return int(_ptrace(POKEUSER, tid, _RAX_OFFSET, -_ERESTARTNOHAND & 0xFFFFFFFFFFFFFFFF)) == 0
 
 
 def event_message(tid: int) -> int:

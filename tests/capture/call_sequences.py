@@ -31,8 +31,9 @@ RECORDED = tuple(row.name for row in TABLE if row.recorded and row.x86_64 is not
 
 _OF_32_BITS = {
     "waitpid": "wait4", "_newselect": "select", "fcntl64": "fcntl", "send": "sendto", "recv": "recvfrom",
-    "sigsuspend": "rt_sigsuspend",
-} | {f"{name}_time64": name for name in ("futex", "clock_nanosleep", "ppoll", "pselect6", "rt_sigtimedwait")}  # fmt: skip
+    "sigsuspend": "rt_sigsuspend", "futex_time64": "futex", "clock_nanosleep_time64": "clock_nanosleep",
+    "ppoll_time64": "ppoll", "pselect6_time64": "pselect6", "rt_sigtimedwait_time64": "rt_sigtimedwait",
+}  # fmt: skip
 """What strace calls a call of a 32-bit program, and the 64-bit call that does the same."""
 
 

@@ -16,6 +16,7 @@ import pytest
 from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture, number_of
 from qtrace.tracefile.reader import TraceReader
+from tests.capture.behaviours import needs_compiler
 from tests.capture.loaded import LoadedQtrace
 from tests.support.processes import qtrace, running, stat_fields, tree, wait_until
 
@@ -49,6 +50,7 @@ if __name__ == "__main__":
         child.join()
     print("right" if got == told else f"wrong: {got} {told}", flush=True)
 """
+PROGRAMS = Path(__file__).resolve().parent / "programs"
 ROUNDS = 100 if os.environ.get("QTRACE_SLOW") else 30
 
 
@@ -141,3 +143,57 @@ def test_an_interrupt_lets_go(tmp_path: Path) -> None:
             assert recorder.wait(30) == 0
         assert_untraced(process.pid)
         assert process.poll() is None
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The compiled program of endless waits."""
+    target = tmp_path_factory.mktemp("endless") / "endless"
+    subprocess.run(["gcc", "-O1", "-o", target, PROGRAMS / "endless_waits.c"], check=True)
+    return str(target)
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("name", "signalled", "said", "calls"),
+    [
+        ("epoll", False, "1 in order\n", 1),
+        ("sigwaitinfo", True, "1 in order\n", 1),
+        ("semop-and-handler", True, "-1 Interrupted system call\n", 0),
+    ],
+)
+def test_a_wait_that_a_stop_would_end_goes_on(
+    endless: str, name: str, signalled: bool, said: str, calls: int, tmp_path: Path
+) -> None:
+    """The kernel ends these with EINTR after any stop; where they have no limit they are made again, each time.
+
+    A signal with a handler ends them as always. The recording has them as one call that has not returned.
+    """
+    with running([endless, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        for number in range(5):
+            wait_until(lambda: (stat_fields(process.pid) or "R")[0] == "S", what="the wait")
+            recording = tmp_path / f"{number}.qtrace"
+            words = ("record", "-q", "-o", str(recording), "-p", str(process.pid), "--duration", "0.05")
+            assert qtrace(*words).status == 0
+            assert_untraced(process.pid)
+            with TraceReader(recording) as reader:
+                flags = [int(call["flags"]) for call in reader.calls()]
+            assert len(flags) == calls  # semop is not recorded
+            assert all(flag & CallFlag.UNFINISHED and flag & CallFlag.AT_ATTACH for flag in flags)
+        wait_until(lambda: (stat_fields(process.pid) or "R")[0] == "S", what="the wait")
+        if signalled:
+            process.send_signal(signal.SIGUSR1)
+        out, _ = process.communicate(input="x", timeout=30)
+    assert out == said
+
+
+@needs_compiler
+def test_a_wait_with_a_limit_ends_early_as_after_any_stop(endless: str, tmp_path: Path) -> None:
+    """Made again it would last too long; so it returns EINTR, as signal(7) says of SIGSTOP and SIGCONT."""
+    with running([endless, "epoll-with-limit"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        wait_until(lambda: (stat_fields(process.pid) or "R")[0] == "S", what="the wait")
+        recording = tmp_path / "run.qtrace"
+        words = ("record", "-q", "-o", str(recording), "-p", str(process.pid), "--duration", "0.05")
+        assert qtrace(*words).status == 0
+        out, _ = process.communicate(timeout=30)
+    assert out == "-1 Interrupted system call\n"

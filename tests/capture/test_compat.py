@@ -1,4 +1,4 @@
-"""32-bit programs on a 64-bit kernel: they run as without a tracer, and their calls are recorded as strace sees them."""
+"""32-bit programs on a 64-bit kernel run as without a tracer, and their calls are recorded as strace sees them."""
 
 from __future__ import annotations
 
