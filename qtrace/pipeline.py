@@ -133,6 +133,18 @@ def explain_recording(path: Path, *, at_ns: int | None = None) -> Verdict:
         return of_excerpt(verdict) if reader.meta.get("partly_seen", "[]") != "[]" else verdict
 
 
+def gaps_of(path: Path) -> list[str]:
+    """Return what a recording does not have, and why, a sentence each; nothing if it is whole.
+
+    Raises:
+        RecordingError: The file is no recording, or cannot be read.
+    """
+    from qtrace.tracefile.reader import TraceReader
+
+    with TraceReader(path) as reader:
+        return reader.gaps()
+
+
 def middle_of_longest_wait(path: Path) -> int:
     """Return the moment, in nanoseconds since the start, in the middle of the wait that cost most.
 

@@ -63,6 +63,8 @@ def explain(
         path = Path(target) if target else pipeline.newest_recording()
         verdict = _of_recording(path, at, longest)
         _show(verdict, as_json, "recording", str(path))
+        for gap in pipeline.gaps_of(path):
+            print(f"qtrace: {gap}", file=sys.stderr)
         if not as_json and verdict.kind is VerdictKind.FINISHED:
             _say_where_time_went(path)
     else:

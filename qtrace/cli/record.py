@@ -156,11 +156,19 @@ def _say_end(result: Recorded) -> None:
     print(f"next: qtrace report {result.path}", file=sys.stderr)
 
 
+def _how(status: int | None) -> str:
+    if status is None:
+        return ""
+    ended = os.WIFSIGNALED(status)
+    return f" (signal {os.WTERMSIG(status)})" if ended else f" (exit status {os.WEXITSTATUS(status)})"
+
+
 def _leave(result: Recorded) -> None:
     if result.storing_failed:
         raise RecordingError(
             f"the recording {result.path} ends early: {result.storing_failed}",
-            "The program ran on to its end. Free some space, or lift the limit, and record again.",
+            f"The program ran on to its end{_how(result.status)}. "
+            "Free some space, or lift the limit, and record again.",
         )
     if result.ended_because in ("hang", "timeout"):
         raise typer.Exit(ENDED_BY_QTRACE)

@@ -170,6 +170,27 @@ class TraceReader:
         parts = [f"{what} ({times})" if times > 1 else what for what, times in self._losses.items()]
         return "the recording is damaged; left out: " + ", ".join(parts)
 
+    def gaps(self) -> list[str]:
+        """Return what the recording does not have, and why, a sentence each; nothing if it is whole."""
+        found = [self.damage] if self.damage else []
+        if "storing_ended" in self.meta:
+            found.append(f"the recording ends before the program did: {self.meta['storing_ended']}{self._later()}")
+        elif self.meta.get("complete") != "1":
+            found.append("the recorder did not come to its end: up to the last second is missing")
+        for *_, events, _, reason in self.rows("losses"):
+            if reason is not None and not str(reason).startswith("storing ended"):
+                found.append(f"{events:,} calls are not in it: {reason}" if events else str(reason))
+        return found
+
+    def _later(self) -> str:
+        """How the program ended after that, as far as it is known."""
+        stated = [self.meta.get(key, "") for key in ("storing_ended_ns", "program_end_ns", "exit_status")]
+        if not all(text.isdigit() for text in stated):
+            return ""
+        ended, end, status = (int(text) for text in stated)
+        how = f"ended by signal {status & 0x7F}" if status & 0x7F else f"ended with exit status {status >> 8}"
+        return f"; the program {how} {max(0, end - ended) / 1e9:.1f} s later"
+
     def _lose(self, what: str, times: int = 1) -> None:
         self._losses[what] = self._losses.get(what, 0) + times
 

@@ -9,6 +9,7 @@ would be quicker, but leaves half of the recording in a second file that nobody 
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
 import os
 import resource
@@ -34,6 +35,9 @@ COLUMNS_FROM = 2_000
 NUMPY_FROM = 100_000
 """So many calls of a recording are stored row by row as well, which needs no NumPy: to import it takes
 as long as to trace 10,000 calls, and holds the tracer up."""
+RESERVE_BYTES = 32 << 10
+"""Room in the file that is given up when the disk is full: the last facts go there."""
+_LAST_FACTS = ("end_reason", "end_begins_ns", "exit_status")
 _Entry = TypeVar("_Entry")
 LEVEL = 1
 """zlib's level: 3 to 4 times smaller than raw, at several times the speed of level 6."""
@@ -93,6 +97,9 @@ class TraceWriter:
         self._calls: list[bytes] = []
         self._rows: list[tuple[str, Sequence[object]]] = []
         self._meta: list[tuple[str, object]] = []
+        self._late_facts: dict[str, object] = {}
+        self._late_calls = 0
+        self._failed_ns = 0
         self.add_calls: Callable[[bytes], None] = self._calls.append
         """Add ended calls: packed records (`CALL_STRUCT`), one after the other."""
         self._pending: Callable[[], Mapping[int, bytes]] = dict
@@ -117,6 +124,8 @@ class TraceWriter:
             self._database.execute("BEGIN")
             for table in TABLES:
                 self._database.execute(table.ddl)
+            self._database.execute("CREATE TABLE reserve (room BLOB)")
+            self._database.execute("INSERT INTO reserve VALUES (zeroblob(?))", (RESERVE_BYTES,))
             self._database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             self._database.execute("COMMIT")
         except FileExistsError:
@@ -158,13 +167,18 @@ class TraceWriter:
             calls, pending = self._taken_calls()
             rows, meta = _taken(self._rows), dict(_taken(self._meta))
             if self.failure:
-                return  # taken all the same, so that memory stays flat
+                # Taken all the same, so that memory stays flat.
+                self._late_facts |= meta
+                self._late_calls += len(calls) // CALL_BYTES
+                return
             calls = self._within_limits(calls)
             before = self.calls_written, self.bytes_written
             try:
                 self._commit(calls, pending, rows, meta)
             except sqlite3.Error as error:
                 self.calls_written, self.bytes_written = before
+                self._late_facts |= meta
+                self._late_calls += len(calls) // CALL_BYTES
                 self._fail(error)
 
     def _taken_calls(self) -> tuple[bytes, dict[int, bytes]]:
@@ -191,6 +205,11 @@ class TraceWriter:
         self._thread.join()
         self.flush()
         with self._commit_lock:
+            with contextlib.suppress(sqlite3.Error):
+                if self.failure:
+                    self._store_last_facts()
+                else:
+                    self._database.execute("DROP TABLE reserve")
             self._database.close()
 
     def _run(self) -> None:
@@ -204,12 +223,32 @@ class TraceWriter:
         limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
         if limited and error.sqlite_errorname.startswith("SQLITE_IOERR"):
             self.failure = "the limit on the size of files is reached (ulimit -f)"
-        try:
+        self._failed_ns = time.monotonic_ns()
+        with contextlib.suppress(sqlite3.Error):
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-            self._database.execute("INSERT OR REPLACE INTO meta VALUES ('storing_ended', ?)", (self.failure,))
-        except sqlite3.Error:
-            return
+            # From here on nothing may grow: pages come out of the reserve, and the journal is kept in memory.
+            self._database.execute("PRAGMA journal_mode=MEMORY")
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute("DROP TABLE reserve")
+            self._store_fact("storing_ended", self.failure)
+            self._store_fact("storing_ended_ns", self._failed_ns)
+            self._database.execute("COMMIT")
+
+    def _store_last_facts(self) -> None:
+        """Say how the program ended, whose last calls there was no room for."""
+        self._database.execute("BEGIN IMMEDIATE")
+        for key in _LAST_FACTS:
+            if self._late_facts.get(key) is not None:
+                self._store_fact(key, self._late_facts[key])
+        self._store_fact("program_end_ns", self._late_facts.get("end_ns"))
+        row = (self._failed_ns, time.monotonic_ns(), self._late_calls, "disk", f"storing ended: {self.failure}")
+        self._database.execute("INSERT INTO losses VALUES (?,?,?,?,?)", row)
+        self._database.execute("COMMIT")
+
+    def _store_fact(self, key: str, fact: object) -> None:
+        text = fact if isinstance(fact, str | int | float) or fact is None else json.dumps(fact)
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, text))
 
     def _commit(
         self,
@@ -231,8 +270,7 @@ class TraceWriter:
         database.execute("DELETE FROM pending")
         database.executemany("INSERT INTO pending VALUES (?, ?)", list(pending.items()))
         for key, fact in meta.items():
-            text = fact if isinstance(fact, str | int | float) or fact is None else json.dumps(fact)
-            database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, text))
+            self._store_fact(key, fact)
         database.execute("COMMIT")
 
     # --- limits ----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ for number in range({CALLS}):
     os.write(target, os.urandom(1 + number % 8))
     os.read(source, 8)
 print("whole")
+raise SystemExit(5)
 """
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 
@@ -89,6 +90,13 @@ def partial(path: Path, why: str) -> None:
         assert "complete" not in reader.meta
         assert reader.damage == ""
         assert reader.start_ns < reader.end_ns
+        assert os.waitstatus_to_exitcode(int(reader.meta["exit_status"])) == 5
+        assert reader.meta["end_reason"] == "exit"
+        assert reader.end_ns <= int(reader.meta["storing_ended_ns"]) <= int(reader.meta["program_end_ns"])
+        (lost,) = [row for row in reader.rows("losses") if row[3] == "disk"]
+        assert lost[2] + reader.call_count >= 2 * CALLS
+    said = qtrace("explain", str(path)).stderr
+    assert f"the recording ends before the program did: {why}; the program ended with exit status 5" in said
     assert 0 < len(calls) < 2 * CALLS
 
 
@@ -100,7 +108,7 @@ def test_on_a_full_disk_the_program_goes_on(small_disk: Path) -> None:
     assert outcome.status == 2
     assert outcome.leftovers == ()
     assert "ends early: database or disk is full" in outcome.stderr
-    assert "The program ran on to its end" in outcome.stderr
+    assert "The program ran on to its end (exit status 5)" in outcome.stderr
     partial(small_disk / "run.qtrace", "database or disk is full")
     with TraceReader(small_disk / "run.qtrace") as reader:
         assert f"recorded {reader.call_count - _pending(reader):,} calls" in outcome.stderr

@@ -58,6 +58,7 @@ def quality_rows(report: ReportInput, span_ns: int, folded: str) -> list[tuple[s
     rows.append(("Lost", _losses(report)))
     rows += [("Lacks", sentence) for sentence in _lacks(report)]
     rows.append(("Folded", folded))
+    rows.append(("Ends early", report.meta.get("storing_ended", "")))
     if report.meta.get("engine") in _ENGINES:
         whole = is_whole(report.meta)
         rows.append(("File", "closed by the recorder" if whole else "cut short: up to the last second is missing"))
