@@ -57,6 +57,10 @@ _SHORT_TIME = 1 << 16
 """Beside a call's flags: the times of this 32-bit call are of 32 bits too. Never stored."""
 _KERNEL_SENT = 0x80  # si_code SI_KERNEL: a terminal's Ctrl-C
 
+_JOB_STOP_NS = 300_000_000
+"""So long the other processes of a job may take to stop after its root has."""
+_FORGET_NS = 10_000_000_000
+
 WAKE_SIGNAL = signal.SIGURG
 """Ignored by default, so one that comes too early or too late does no harm."""
 
@@ -125,6 +129,8 @@ class Loop:
         self._group_stopped: set[int] = set()
         self._thread: int | None = None
         self.letting_go = False
+        self.stop_asked_ns = 0
+        """When the terminal's Ctrl-Z came; 0 when it is done with."""
         self._let_go: set[int] = set()
         self._memory = MemoryReader()
 
@@ -397,11 +403,40 @@ class Loop:
                 self._group_stopped.add(tid)
                 self.lifecycle(now, pid, tid, "stop", number, None)
             self._run_on(tid, LISTEN)
+            self.stop_if_due()
             return
         if tid in self._group_stopped:
             self._group_stopped.discard(tid)
             self.lifecycle(now, pid, tid, "cont", None, None)
         self.at_interrupt_stop(tid, now)
+
+    def on_job_stop(self, number: int, frame: object) -> None:
+        """The tracer itself got a terminal's Ctrl-Z: a handler, in the loop's thread.
+
+        The program decides: it may tidy up before it stops, or not stop at all. Were the tracer
+        stopped first, its handler could not run; if it never stopped, the shell would wait on.
+        """
+        self.stop_asked_ns = time.monotonic_ns()
+        self.stop_if_due()
+
+    def stop_if_due(self) -> None:
+        """Stop the tracer once the program has stopped at a Ctrl-Z. From the loop's thread only.
+
+        The shell waits for the root alone; the others of the terminal's job get a moment for their
+        handlers.
+        """
+        if not self.stop_asked_ns:
+            return
+        since_ns = time.monotonic_ns() - self.stop_asked_ns
+        if self.root not in self._group_stopped:
+            if since_ns > _FORGET_NS:
+                self.stop_asked_ns = 0  # it does not stop at Ctrl-Z; a later stop has another cause
+            return
+        if since_ns >= _JOB_STOP_NS or all(
+            pid in self._group_stopped for pid in self.tracees.processes if _is_in_our_group(pid)
+        ):
+            self.stop_asked_ns = 0
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def at_interrupt_stop(self, tid: int, now: int) -> None:
         """A tracee has stopped because it is new, was continued, or was asked to; it runs on."""
@@ -426,10 +461,7 @@ class Loop:
 
     def _from_our_terminal(self, pid: int, found: ptrace_calls.SignalInfo | None) -> bool:
         """Whether a SIGINT is a Ctrl-C that the tracer gets too: not one of a process, or of another terminal."""
-        try:
-            return found is not None and found.code == _KERNEL_SENT and os.getpgid(pid) == os.getpgrp()
-        except ProcessLookupError:
-            return False
+        return found is not None and found.code == _KERNEL_SENT and _is_in_our_group(pid)
 
     def release_held(self) -> None:
         """Let the signals that were held back reach the program. From the loop's thread only."""
@@ -508,6 +540,13 @@ class Loop:
 
 _CLONE_FILES, _CLONE_THREAD, _CLONE_SETTLS = 0x400, 0x10000, 0x80000
 _EVENT_WORDS = {EVENT_FORK: "fork", EVENT_VFORK: "vfork", EVENT_CLONE: "clone"}
+
+
+def _is_in_our_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except ProcessLookupError:
+        return False
 
 
 def packed(tid: int, pid: int, start: int, end: int, call: list[int], flags: int, ret: int, head: int) -> bytes:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from qtrace.capture import perf_engine, procfs, ptrace_calls, seccomp
@@ -26,7 +27,7 @@ from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
 from qtrace.errors import EngineError, QtraceError, RecordingError
 from qtrace.model import i386
-from qtrace.model.syscalls import Architecture
+from qtrace.model.syscalls import Architecture, number_of
 from qtrace.model.version import VERSION
 from qtrace.tracefile.writer import Limits, TraceWriter
 
@@ -215,6 +216,14 @@ def _kept_for_failure(path: Path, overwrite: bool) -> Iterator[Callable[[], None
             os.replace(aside, path)
 
 
+_NOT_FOR_US = (
+    signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO,
+    signal.SIGPWR, *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+)  # fmt: skip
+"""Signals that would end the tracer, and the program with it, where they are meant for the program: a Ctrl-\\ on the
+terminal, or what the program sends to its own process group."""
+
+
 class _Recording:
     """The parts of one recording, and how they are wired."""
 
@@ -248,12 +257,25 @@ class _Recording:
         self.loop.root = root
         self.loop.begun = attached or not every_call
         self.watch = Watch(writer, self.loop, options, root, judge, on_verdict, self.placement, attached)
+        kill = number_of("kill", self.machine)
+        assert kill is not None
+        self.loop.hooks.entry[kill] = self._kill_begins
+        self.loop.hooks.exit[kill] = self._kill_ends
 
     def _store_sighting(self, table: str, row: Sequence[object]) -> None:
         """Store what a descriptor or a word was; with --redact without the names of files."""
         if self.options.redact and table == "sightings" and str(row[3]).startswith("/"):
             row = (*row[:3], "(redacted)", *row[4:])
         self.writer.add_row(table, row)
+
+    def _kill_begins(self, tid: int, pid: int, call: list[int], now: int) -> None:
+        if _reaches_us(pid, call[1]):
+            self.watch.from_program[call[2]] += 1
+
+    def _kill_ends(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> None:
+        # The signal has been sent, and our handler has run, before the call's exit was told.
+        if _reaches_us(pid, call[1]) and self.watch.from_program[call[2]]:
+            self.watch.from_program[call[2]] -= 1
 
     def _perf_loop(self) -> Loop:
         from qtrace.capture.perf_hooks import PerfHooks
@@ -322,6 +344,18 @@ class _Recording:
         )  # fmt: skip
 
 
+def _reaches_us(pid: int, target: int) -> bool:
+    """Whether a signal that a tracee sends reaches the tracer too: one for its whole process group does."""
+    signed = (target & 0xFFFFFFFF) - ((target & 0x80000000) << 1)
+    if signed > 0:
+        return signed == os.getpid()
+    if signed == 0:
+        with contextlib.suppress(ProcessLookupError):
+            return os.getpgid(pid) == os.getpgrp()
+        return False
+    return signed == -1 or -signed == os.getpgrp()
+
+
 def _facts(options: RecordOptions, argv: Sequence[str], root: int, start: int, attached: bool) -> dict[str, object]:
     facts: dict[str, object] = {
         "qtrace": VERSION,
@@ -344,12 +378,15 @@ def _facts(options: RecordOptions, argv: Sequence[str], root: int, start: int, a
 @contextlib.contextmanager
 def _handlers(loop: Loop, watch: Watch) -> Iterator[None]:
     """Signals to the tracer itself: they end the program in order, and keep the recording."""
-    wanted = {
+    wanted: dict[int, Callable[[int, FrameType | None], None]] = {
         WAKE_SIGNAL: loop.on_wake,
         signal.SIGINT: watch.on_interrupt,
         signal.SIGTERM: watch.on_interrupt,
         signal.SIGHUP: watch.on_interrupt,
+        signal.SIGTSTP: loop.on_job_stop,
+        signal.SIGTTIN: loop.on_job_stop,
     }
+    wanted |= dict.fromkeys(_NOT_FOR_US, lambda number, frame: None)
     before = {number: signal.getsignal(number) for number in wanted}
     if before[signal.SIGINT] is signal.SIG_IGN:
         loop.hold_interrupts.clear()  # under nohup, or in a script's background: a Ctrl-C is not for us

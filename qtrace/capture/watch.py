@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,8 @@ class Watch(threading.Thread):
         self._attached = attached
         self._let_go = False
         self._interrupts: list[int] = []
+        self.from_program: Counter[int] = Counter()
+        """Signals that the program is sending to its own process group, and with it to the tracer."""
         self._start_ns = time.monotonic_ns()
         self._names = by_number(architecture())
         self._stack_taken: dict[int, int] = {}
@@ -90,6 +93,8 @@ class Watch(threading.Thread):
 
     def on_interrupt(self, number: int, frame: object) -> None:
         """The tracer itself got SIGINT, SIGTERM or SIGHUP: a handler, in the loop's thread."""
+        if self.from_program[number]:
+            return
         self._interrupts.append(number)
 
     def finish(self) -> None:
@@ -114,6 +119,8 @@ class Watch(threading.Thread):
     def _turn(self, now: int) -> None:
         threads = [(pid, tid) for tid, pid in self._loop.tracees.pid_of.copy().items()]
         self._placement.tick(self._loop.stops, threads)
+        if self._loop.stop_asked_ns:
+            self._loop.call_soon(self._loop.stop_if_due)
         if self._kill_at_ns is not None:
             self._go_on_ending(now)
             return

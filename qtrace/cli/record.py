@@ -103,8 +103,12 @@ def record(
     qtrace by it. Exit status 124: qtrace ended the program, because it hung or at --timeout.
 
     A seccomp filter makes only the recorded calls stop. It needs no_new_privs, under which setuid
-    programs (sudo, ping) do not get their rights: record those with --no-seccomp, as root. If the
-    tracer is killed, the program is killed with it: it cannot go on with the filter alone.
+    programs (sudo, ping) do not get their rights: record those with --no-seccomp, as root; and with
+    it programs with filters of their own, whose answers are not seen otherwise. If the tracer is
+    killed, the program is killed with it: it cannot go on with the filter alone.
+
+    -p breaks into waits for a moment. All go on, but for a few that have a time limit (epoll_wait,
+    sigtimedwait, semtimedop): they return EINTR, as after Ctrl-Z and fg.
     """
     if any(number is not None and number <= 0 for number in (hang_after, timeout, duration, last, max_events)):
         raise UsageError("times and limits have to be above zero", "For example: --hang-after 3 --timeout 60")

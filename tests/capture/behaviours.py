@@ -20,7 +20,7 @@ from tests.capture.loaded import LoadedQtrace
 from tests.support.processes import in_session, running
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs" / "behaviour"
-FAMILIES = ("tree", "signals", "execs", "calls")
+FAMILIES = ("tree", "signals", "execs", "calls", "corners")
 
 needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler (gcc)")
 

@@ -84,7 +84,8 @@ def run_strace(argv: Sequence[str], log: Path, calls: Sequence[str] = RECORDED) 
     """
     wanted = ",".join(f"?{name}" for name in (*calls, *_OF_32_BITS, "socketcall"))
     command = ["strace", "-f", "-q", "-o", str(log), "-e", f"trace={wanted}", "-s", "0", "--", *argv]
-    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+    nothing = subprocess.DEVNULL
+    subprocess.run(command, stdin=nothing, stdout=nothing, stderr=nothing, timeout=60, start_new_session=True)
     return by_descent(_raw_of_log(log.read_text(errors="replace")))
 
 
