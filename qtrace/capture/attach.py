@@ -64,7 +64,7 @@ def _seize_new(tree: Tree, seized: set[int], loop: Loop, tracees: Tracees, machi
                 continue  # it has ended, or came out of a thread that is seized already
             if answer < 0:
                 loop.letting_go = True
-                raise refused(-answer)
+                raise refused(-answer, tid)
             seized.add(tid)
             loop.seized.add(tid)
             fresh = True

@@ -90,12 +90,19 @@ def in_container() -> bool:
     return os.geteuid() == 0 and not has_capability(_CAP_SYS_ADMIN)
 
 
-def why_no_ptrace(child: bool) -> tuple[str, str]:
+def why_no_ptrace(child: bool, pid: int | None = None) -> tuple[str, str]:
     """Return which setting forbids tracing, most likely, and the command that lifts it.
 
     Args:
-        child: Whether it was an own child that could not be traced; else another own process.
+        child: Whether it was an own child that could not be traced; else another process.
+        pid: That process, where it is a given one.
     """
+    tracer = procfs.status_fields(os.getpid()).get("TracerPid", "0")
+    if child and tracer != "0":
+        return f"this process is traced itself, by process {tracer}, which traces all that it starts", ""
+    found = _why_not_this_one(pid) if pid is not None else None
+    if found is not None:
+        return found
     scope = _setting(_SCOPE)
     if scope == 3:
         return "kernel.yama.ptrace_scope is 3: nobody may trace until the next start", "reboot, with another setting"
@@ -111,9 +118,34 @@ def why_no_ptrace(child: bool) -> tuple[str, str]:
     return "a security module (SELinux, AppArmor), or a tracer that is there already", ""
 
 
-def advice(child: bool) -> str:
-    """Return what to do about a ptrace that was refused (EPERM), in the words of `qtrace doctor`."""
-    why, lift = why_no_ptrace(child)
+def _why_not_this_one(pid: int) -> tuple[str, str] | None:
+    """What is about the process itself, and not about the machine; None if nothing is."""
+    try:
+        fields = procfs.status_fields(pid)
+        owner = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+    uid = int(fields.get("Uid", "-1").split()[0])
+    if fields.get("TracerPid", "0") != "0":
+        return f"process {pid} is traced already, by process {fields['TracerPid']}", ""
+    if has_capability(_CAP_SYS_PTRACE):
+        return None  # in its own user namespace
+    if uid != os.geteuid():
+        return f"process {pid} belongs to user {uid}, and this is user {os.geteuid()}", "sudo, in front of the command"
+    if owner != uid:
+        why = "has made itself unreadable (a setuid program, or PR_SET_DUMPABLE)"
+        return f"process {pid} {why}", "sudo, in front of the command"
+    return None
+
+
+def advice(pid: int | None) -> str:
+    """Return what to do about a ptrace that was refused (EPERM), in the words of `qtrace doctor`.
+
+    Args:
+        pid: The process; None if it was one that qtrace has just started.
+    """
+    child = pid is None
+    why, lift = why_no_ptrace(child, pid)
     own = "" if child else "Only one's own processes may be traced, and by one tracer at a time.\n"
     return f"{own}Likely: {why}.\n" + (f"To lift that:\n  {lift}\n" if lift else "") + DOCTOR
 

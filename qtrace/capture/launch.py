@@ -8,9 +8,11 @@ fork and exec the child has to install a filter.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qtrace.capture import ptrace_calls, seccomp
@@ -41,25 +43,26 @@ class Program:
 class Launch:
     """A child that waits to be let go."""
 
-    def __init__(self, program: Program, code: bytes | None) -> None:
+    def __init__(self, program: Program, code: bytes | None, closed: Sequence[int] = ()) -> None:
         """Fork a child that will run the program.
 
         Args:
             program: What to run.
             code: The seccomp filter; None for none.
+            closed: Standard streams that the program is to find closed.
 
         Raises:
             TargetError: There is no room for another process.
         """
         self.program = program
         try:
-            self._fork(program, code)
+            self._fork(program, code, closed)
         except OSError as error:
             raise TargetError(
                 f"cannot start a process: {error.strerror}", "See the limits on processes and files with: ulimit -a"
             ) from None
 
-    def _fork(self, program: Program, code: bytes | None) -> None:
+    def _fork(self, program: Program, code: bytes | None, closed: Sequence[int]) -> None:
         go_read, self._go = os.pipe()
         self._answer, answer_write = os.pipe()
         self.pid = os.fork()
@@ -67,7 +70,7 @@ class Launch:
             try:
                 os.close(self._go)
                 os.close(self._answer)
-                _become(program, code, go_read, answer_write)
+                _become(program, code, closed, go_read, answer_write)
             finally:
                 os._exit(_EXEC_FAILED)
         os.close(go_read)
@@ -86,7 +89,7 @@ class Launch:
         if answer < 0:
             os.close(self._go)
             os.waitpid(self.pid, 0)
-            raise refused(-answer, child=True)
+            raise refused(-answer)
 
     def go(self) -> None:
         """Let the child install its filter and call exec."""
@@ -103,19 +106,30 @@ class Launch:
         return _start_error(self.program, what, int(number))
 
 
-def refused(number: int, child: bool = False) -> PermissionRefusedError:
+def closed_streams() -> list[int]:
+    """Return which of the three standard streams are closed: to be asked before anything opens files."""
+    closed = []
+    for stream in range(3):
+        try:
+            os.fstat(stream)
+        except OSError:
+            closed.append(stream)
+    return closed
+
+
+def refused(number: int, pid: int | None = None) -> PermissionRefusedError:
     """Return the error for a ptrace that the system forbids, with what to do about it.
 
     Args:
         number: What ptrace answered.
-        child: Whether it was a program that qtrace has just started.
+        pid: The running process; None if it was a program that qtrace has just started.
     """
     from qtrace.capture import doctor
 
     if number != errno.EPERM:
         return PermissionRefusedError(f"cannot trace: {os.strerror(number)}", doctor.DOCTOR)
     return PermissionRefusedError(
-        "the system does not permit tracing (ptrace: Operation not permitted)", doctor.advice(child)
+        "the system does not permit tracing (ptrace: Operation not permitted)", doctor.advice(pid)
     )
 
 
@@ -133,7 +147,7 @@ def _start_error(program: Program, what: str, number: int) -> TargetError:
     return TargetError(f"cannot run {program.path}: {os.strerror(number)}", hints.get(number, ""))
 
 
-def _become(program: Program, code: bytes | None, go_read: int, answer_write: int) -> None:
+def _become(program: Program, code: bytes | None, closed: Sequence[int], go_read: int, answer_write: int) -> None:
     """In the child: wait, filter, exec. Never returns if all goes well."""
     if os.read(go_read, 1) != b"g":
         os._exit(_EXEC_FAILED)
@@ -145,6 +159,11 @@ def _become(program: Program, code: bytes | None, go_read: int, answer_write: in
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if code is not None:
             seccomp.install(code)
+        for stream in closed:
+            # Opened since by a library of the tracer (SQLite puts /dev/null there), or a pipe of ours.
+            if stream != answer_write:
+                with contextlib.suppress(OSError):
+                    os.close(stream)
         step = "exec"
         os.execve(program.path, list(program.argv), os.environ)
     except OSError as error:

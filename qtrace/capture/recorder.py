@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from qtrace.capture import perf_engine, procfs, ptrace_calls, seccomp
 from qtrace.capture.callhooks import CallHooks
-from qtrace.capture.launch import Launch, Program
+from qtrace.capture.launch import Launch, Program, closed_streams
 from qtrace.capture.loop import WAKE_SIGNAL, Loop
 from qtrace.capture.machine import architecture
 from qtrace.capture.placement import Placement
@@ -107,13 +107,14 @@ def record(
         RecordingError: The output cannot be written.
         EngineError: The engine that was asked for cannot be used here.
     """
+    closed = closed_streams()
     machine = architecture()
     filtered = options.use_seccomp and options.follow
     engine = perf_engine.chosen(options.engine, filtered)
     with _kept_for_failure(options.output, options.overwrite) as keep_old:
         writer = TraceWriter(options.output, overwrite=options.overwrite, limits=_limits(options))
         try:
-            launch = Launch(program, _filter(machine, engine) if filtered else None)
+            launch = Launch(program, _filter(machine, engine) if filtered else None, closed)
             recording = _Recording(writer, options, launch.pid, judge, on_verdict, engine=engine)
             launch.seize(options.follow)
         except BaseException:

@@ -330,8 +330,15 @@ def _why_refused(pid: int) -> str:
     except OSError:
         return "it ended"
     if owner != os.geteuid():
-        return f"it belongs to user {owner}"
-    return "its state may not be read (ptrace is restricted, or the process is not dumpable)"
+        uid = procfs.status_fields(pid).get("Uid", str(owner)).split()[0]
+        return f"it belongs to user {uid}" if uid != str(os.geteuid()) else _UNREADABLE
+    from qtrace.capture import doctor  # only where something is refused
+
+    why, lift = doctor.why_no_ptrace(child=False, pid=pid)
+    return f"{why}; {lift}" if lift else why
+
+
+_UNREADABLE = "it has made itself unreadable (a setuid program, or PR_SET_DUMPABLE); sudo, in front of the command"
 
 
 def _outsider(pid: int) -> Process:

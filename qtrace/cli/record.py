@@ -140,8 +140,20 @@ def record(
 
 
 def _tell(verdict: Verdict, ends: bool) -> None:
+    if sys.stderr is None:
+        return
     words = pipeline.verdict_words(verdict, colour=colour_of(sys.stderr), width=width_of(sys.stderr))
-    print(f"\n{words}" if ends else f"\nqtrace: this looks like a hang, and goes on:\n{words}", file=sys.stderr)
+    _say(f"\n{words}" if ends else f"\nqtrace: this looks like a hang, and goes on:\n{words}")
+
+
+def _say(text: str) -> None:
+    """Say something on standard error, if there is one: the program's exit status must not depend on it."""
+    if sys.stderr is None:  # closed; print would take standard output, which is the program's
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - a full or broken one would fail again at the end
 
 
 def _say_end(result: Recorded) -> None:
@@ -154,10 +166,10 @@ def _say_end(result: Recorded) -> None:
     processes = "1 process" if result.processes == 1 else f"{result.processes:,} processes"
     said = f"qtrace: {why}; recorded" if why else "qtrace: recorded"
     calls = "1 call" if result.calls == 1 else f"{result.calls:,} calls"
-    print(f"{said} {calls} of {processes} in {result.path}", file=sys.stderr)
+    _say(f"{said} {calls} of {processes} in {result.path}")
     for note in result.notes:
-        print(f"qtrace: {note}", file=sys.stderr)
-    print(f"next: qtrace report {result.path}", file=sys.stderr)
+        _say(f"qtrace: {note}")
+    _say(f"next: qtrace report {result.path}")
 
 
 def _how(status: int | None) -> str:
@@ -182,8 +194,6 @@ def _leave(result: Recorded) -> None:
     if status is None:
         raise typer.Exit(ENDED_BY_QTRACE if result.ended_because else 1)
     if os.WIFSIGNALED(status):
-        sys.stdout.flush()
-        sys.stderr.flush()
         pipeline.die_like(status)
         raise typer.Exit(128 + signal.Signals(os.WTERMSIG(status)))
     raise typer.Exit(os.WEXITSTATUS(status))
