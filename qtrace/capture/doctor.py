@@ -29,6 +29,7 @@ _SCOPE = Path("/proc/sys/kernel/yama/ptrace_scope")
 _PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 _END_SECONDS = 5.0
 DOCTOR = "See what this machine permits with: qtrace doctor"
+_SUDO = "the same command as root: sudo ..."
 _GETPPID = {"x86_64": 110, "aarch64": 173}
 """A call that changes nothing and that a child can be told to make."""
 
@@ -122,19 +123,21 @@ def _why_not_this_one(pid: int) -> tuple[str, str] | None:
     """What is about the process itself, and not about the machine; None if nothing is."""
     try:
         fields = procfs.status_fields(pid)
-        owner = os.stat(f"/proc/{pid}").st_uid
+        owner = os.stat(f"/proc/{pid}/stat").st_uid  # of the folder it tells nothing: task_dump_owner() of the kernel
     except OSError:
         return None
     uid = int(fields.get("Uid", "-1").split()[0])
     if fields.get("TracerPid", "0") != "0":
         return f"process {pid} is traced already, by process {fields['TracerPid']}", ""
     if has_capability(_CAP_SYS_PTRACE):
-        return None  # in its own user namespace
+        inside = Path("/proc/self/uid_map").read_text().split()[:3] != ["0", "0", "4294967295"]
+        why = f"this is a user namespace of its own, and process {pid} is outside of it"
+        return (why, "the same command, outside of the namespace") if inside else None
     if uid != os.geteuid():
-        return f"process {pid} belongs to user {uid}, and this is user {os.geteuid()}", "sudo, in front of the command"
+        return f"process {pid} belongs to user {uid}, and this is user {os.geteuid()}", _SUDO
     if owner != uid:
         why = "has made itself unreadable (a setuid program, or PR_SET_DUMPABLE)"
-        return f"process {pid} {why}", "sudo, in front of the command"
+        return f"process {pid} {why}", _SUDO
     return None
 
 

@@ -325,20 +325,12 @@ class Taking:
 
 
 def _why_refused(pid: int) -> str:
-    try:
-        owner = os.stat(f"/proc/{pid}").st_uid
-    except OSError:
+    if not os.path.exists(f"/proc/{pid}"):
         return "it ended"
-    if owner != os.geteuid():
-        uid = procfs.status_fields(pid).get("Uid", str(owner)).split()[0]
-        return f"it belongs to user {uid}" if uid != str(os.geteuid()) else _UNREADABLE
     from qtrace.capture import doctor  # only where something is refused
 
     why, lift = doctor.why_no_ptrace(child=False, pid=pid)
-    return f"{why}; {lift}" if lift else why
-
-
-_UNREADABLE = "it has made itself unreadable (a setuid program, or PR_SET_DUMPABLE); sudo, in front of the command"
+    return f"{why}; to lift that: {lift}" if lift else why
 
 
 def _outsider(pid: int) -> Process:

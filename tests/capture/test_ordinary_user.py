@@ -162,7 +162,63 @@ def test_other_peoples_programs_are_refused_in_words(user: User) -> None:
         assert done.returncode == 2
         assert "does not permit tracing" in done.stderr
         assert "qtrace doctor" in done.stderr
+        words = f"process {process.pid} belongs to user 0, and this is user {pwd.getpwnam('nobody').pw_uid}"
+        assert words in done.stderr
+        assert "sudo" in done.stderr
         assert not (user.folder / "run.qtrace").exists()
         seen = json.loads(user.qtrace("explain", "--tree", "only", "--json", str(process.pid)).stdout)
     assert [entry["pid"] for entry in seen["unseen"]] == [process.pid]
+    assert words in seen["unseen"][0]["why"]
+    assert "sudo" in seen["unseen"][0]["why"]
     assert seen["verdict"] not in ("deadlock", "orphaned", "livelock")
+
+
+@needs_compiler
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's tests have a second user")
+def test_a_process_that_made_itself_unreadable_is_refused_in_words(user: User) -> None:
+    """PR_SET_DUMPABLE: record -p and explain say the same, and what lifts it; started by qtrace it is recorded."""
+    program = user.folder / "hidden"
+    source = "#include <sys/prctl.h>\n#include <unistd.h>\nint main(void) { prctl(PR_SET_DUMPABLE, 0); pause(); }"
+    subprocess.run(["gcc", "-x", "c", "-o", program, "-"], input=source, text=True, check=True)
+    with running([*_as_nobody(), str(program)]) as process:
+        wait_until(lambda: os.stat(f"/proc/{process.pid}/stat").st_uid == 0, what="prctl")
+        done = user.qtrace("record", "-p", str(process.pid), "-o", "run.qtrace")
+        seen = json.loads(user.qtrace("explain", "--tree", "only", "--json", str(process.pid)).stdout)
+    assert done.returncode == 2
+    words = f"process {process.pid} has made itself unreadable"
+    for said in (done.stderr, seen["unseen"][0]["why"]):
+        assert words in said
+        assert "sudo" in said
+    done = user.qtrace("record", "--timeout", "1", "-o", "run.qtrace", "--", str(program))
+    assert done.returncode == 124, done.stderr
+    with TraceReader(user.folder / "run.qtrace") as reader:
+        assert len(reader.calls()) > 2
+        assert reader.gaps() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="root in a namespace is needed")
+def test_root_of_a_namespace_has_no_rights_outside_of_it(tmp_path: Path) -> None:
+    """unshare -r: capabilities that do not reach the process; the words say where to start qtrace instead."""
+    with running(["sleep", "100"]) as process:
+        inside = ["unshare", "-Ur", sys.executable, "-m", "qtrace"]
+        if subprocess.run(["unshare", "-Ur", "true"], capture_output=True).returncode != 0:
+            pytest.skip("no user namespaces here")
+        pid, output = str(process.pid), str(tmp_path / "run.qtrace")
+        explained = subprocess.run([*inside, "explain", "--tree", "only", pid], capture_output=True, text=True)
+        refused = subprocess.run([*inside, "record", "-p", pid, "-o", output], capture_output=True, text=True)
+    assert refused.returncode == 2
+    for said in (refused.stderr, explained.stdout):
+        assert f"process {process.pid} is outside of it" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace to be traced by")
+def test_under_another_tracer_the_words_say_so(tmp_path: Path) -> None:
+    """qtrace under strace: the doctor and record name the tracer that is there already."""
+    strace = ["strace", "-f", "-o", os.devnull, sys.executable, "-m", "qtrace"]
+    recording = str(tmp_path / "run.qtrace")
+    for verb in (["record", "-o", recording, "true"], ["doctor"]):
+        done = subprocess.run([*strace, *verb], capture_output=True, text=True, timeout=60)
+        assert "this process is traced itself, by process" in done.stdout + done.stderr
+        assert done.returncode == (2 if verb[0] == "record" else 1)
+    assert list(tmp_path.iterdir()) == []
