@@ -92,6 +92,8 @@ class Collector(threading.Thread):
         """Held for moments only: the rings are emptied while calls are made of what was taken before."""
         self._due = threading.Event()
         self._over = self._closed = False
+        self.foreign: dict[int, list[list[int]]] = {}
+        """See `Tracees.foreign`."""
         self._enters: list[bytes] = []
         self._exits: list[bytes] = []
         self._taken_bytes = 0
@@ -205,10 +207,22 @@ class Collector(threading.Thread):
         found: list[Array] = []
         for raw in taken:
             records, lost = records_of(raw, kind)
-            found += records
+            found += [self._without_foreign(some) for some in records] if self.foreign else records
             if lost:
                 self._note_lost("entries" if kind is ENTER else "exits", lost, now)
         return found
+
+    def _without_foreign(self, records: Array) -> Array:
+        """Leave out the calls of 32-bit programs: the rings tell their numbers, which mean other calls here.
+
+        They stop at the filter instead, and are recorded there.
+        """
+        wrong = np.zeros(len(records), bool)
+        for pid, spans in self.foreign.copy().items():
+            of_pid = records["pid"] == pid
+            for begin, end in spans if of_pid.any() else ():
+                wrong |= of_pid & (records["time"] >= begin) & (records["time"] < end)
+        return records[~wrong]
 
     def _pass_on(self, calls: Array, stopped: bytes, horizon: int) -> None:
         if not (len(calls) or stopped or len(self._held)):

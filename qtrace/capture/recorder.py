@@ -264,7 +264,9 @@ class _Recording:
         self.loop.hooks.exit[kill] = self._kill_ends
 
     def _store_sighting(self, table: str, row: Sequence[object]) -> None:
-        """Store what a descriptor or a word was; with --redact without the names of files."""
+        """Store what a descriptor or a word was, with --redact without the names of files; or what is not seen."""
+        if table == "losses":
+            self.notes.append(str(row[4]))
         if self.options.redact and table == "sightings" and str(row[3]).startswith("/"):
             row = (*row[:3], "(redacted)", *row[4:])
         self.writer.add_row(table, row)
@@ -287,6 +289,7 @@ class _Recording:
         self.collector = perf_engine.collector_of(
             rings, self.writer.add_calls, self.writer.add_row, hooks, self.machine
         )
+        self.collector.foreign = self.tracees.foreign
         emit = self.collector.add_stopped
         return PerfLoop(self.tracees, hooks, emit, self._lifecycle, self.machine, collector=self.collector)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from qtrace.capture import procfs
 from qtrace.capture.members import script_name
 
+_FOR_EVER = 1 << 62
 _RECORDED = frozenset({procfs.ImageKind.NATIVE, procfs.ImageKind.I386})
 RowSink = Callable[[str, Sequence[object]], None]
 """Takes a row of a table of the recording."""
@@ -59,6 +60,8 @@ class Tracees:
         self.pid_of: dict[int, int] = {}
         self._ended_unannounced: dict[int, tuple[TracedThread, int, int]] = {}
         """Threads that ended before their maker's event came: with their process's parent, and when."""
+        self.foreign: dict[int, list[list[int]]] = {}
+        """From when to when (nanoseconds) a process ran programs whose calls have other numbers, by pid."""
         self.left_out: list[str] = []
         """What the recording does not have, a sentence each."""
         self.ever = 0
@@ -127,6 +130,7 @@ class Tracees:
             process.kind = parent.kind
         else:
             self._look_up(process)
+        self._note_kind(process, 0)
         self.processes[pid] = process
         self.ever += 1
         self._store_process(process)
@@ -140,6 +144,13 @@ class Tracees:
         if process.kind not in _RECORDED:
             name = "" if self._redact else f" {process.exe.rpartition('/')[2]}"
             self.leave_out(process.kind.value, f"calls of the {process.kind.value} program{name} are not recorded")
+
+    def _note_kind(self, process: TracedProcess, now_ns: int) -> None:
+        spans = self.foreign.get(process.pid)
+        if spans:
+            spans[-1][1] = min(spans[-1][1], now_ns or process.start_ns)
+        if process.kind is not procfs.ImageKind.NATIVE:
+            self.foreign.setdefault(process.pid, []).append([now_ns, _FOR_EVER])
 
     def leave_out(self, place: str, reason: str) -> None:
         """Say in the recording, once, what it will not have from now on."""
@@ -175,6 +186,7 @@ class Tracees:
             process.start_ns = now_ns
         process.image += 1
         self._look_up(process)
+        self._note_kind(process, now_ns)
         self._store_process(process)
         return ended
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from qtrace.capture import perf_events
 from qtrace.capture.procfs import ImageKind, kind_of
 from qtrace.model import i386
 from qtrace.model.records import CallFlag
@@ -63,6 +64,18 @@ def test_without_the_filter_it_is_the_same(behaviour: str, tmp_path: Path) -> No
     assert of_recording(tmp_path / "run.qtrace").keys()
     with TraceReader(tmp_path / "run.qtrace") as reader:
         assert any(call["flags"] & CallFlag.COMPAT for call in reader.calls())
+
+
+@pytest.mark.skipif(bool(perf_events.why_not()), reason="the perf engine cannot be used here")
+@pytest.mark.parametrize("behaviour", ["tree:fork", "calls:unix-socket", "calls:turns", "execs:pipeline"])
+def test_the_perf_engine_has_its_calls_from_stops(behaviour: str, tmp_path: Path) -> None:
+    """The rings tell numbers alone, which mean other calls in the 64-bit table: those are left out."""
+    family, _, name = behaviour.partition(":")
+    argv = [str(program(family, "-m32")), name]
+    assert recorded(argv, tmp_path / "run.qtrace", "--engine", "perf") == run(argv)
+    left_out = frozenset({"futex"})
+    expected = without(run_strace(argv, tmp_path / "log"), left_out)
+    assert differences(expected, without(of_recording(tmp_path / "run.qtrace"), left_out)) == []
 
 
 def test_the_table_is_that_of_the_kernels_header() -> None:
