@@ -43,6 +43,8 @@ LONGEST_HOLE = 1 << 24
 """How many row numbers are skipped at most to find a readable row behind a damaged page."""
 _AHEAD = 4
 """So many blocks are unpacked before they are asked for."""
+_WRITE_AHEAD = 2
+"""SQLite's format versions for reading and writing say whether there is a write-ahead log (fileformat2)."""
 ANSWER_SECONDS = 10.0
 """How long to wait for a recorder that is committing just now."""
 
@@ -122,7 +124,10 @@ class TraceReader:
                 f"{self.path} was written by a newer qtrace (format {version}; this one reads {SCHEMA_VERSION})",
                 "Install a newer qtrace: pip install --upgrade qtrace",
             )
-        for attempt in (self._open_in_place, self._open_rolled_back, self._open_as_it_lies):
+        ways = [self._open_in_place, self._open_rolled_back, self._open_as_it_lies]
+        if _WRITE_AHEAD in head[18:20]:
+            ways = ways[2:]  # no recorder keeps such a log: damage, and SQLite would make files beside it
+        for attempt in ways:
             database = attempt()
             if database is not None:
                 return database
@@ -310,6 +315,9 @@ class TraceReader:
                     found.append(record)
                     continue
             self._lose("rows of pending with impossible values")
+        stated = self.meta.get("pending_calls", "")
+        if stated.isdigit() and int(stated) > len(found) and not self._losses:
+            self._lose("calls in progress", int(stated) - len(found))
         return found
 
     @property

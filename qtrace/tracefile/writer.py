@@ -269,6 +269,7 @@ class TraceWriter:
         self._store_left_out()
         database.execute("DELETE FROM pending")
         database.executemany("INSERT INTO pending VALUES (?, ?)", list(pending.items()))
+        self._store_fact("pending_calls", len(pending))  # a reader that finds fewer knows that some are missing
         for key, fact in meta.items():
             self._store_fact(key, fact)
         database.execute("COMMIT")
