@@ -183,6 +183,21 @@ def verdict_json(verdict: Verdict, kind: str, value: int | str) -> dict[str, obj
     return verdict_object(verdict, kind, value)
 
 
+def chosen_engine(engine: str, *, filtered: bool = True) -> tuple[str, str]:
+    """Return the engine that `record` would use, ``perf`` or ``ptrace``, and why perf cannot be used.
+
+    Args:
+        engine: ``auto``, ``perf`` or ``ptrace``.
+        filtered: Whether only the recorded calls are to stop (neither ``use_seccomp`` nor ``follow`` is False).
+
+    Raises:
+        EngineError: perf was asked for and cannot be used here.
+    """
+    from qtrace.capture.perf_engine import chosen
+
+    return chosen(engine, filtered)
+
+
 def record(
     target: Sequence[str] | int,
     output: Path | None = None,
@@ -200,7 +215,7 @@ def record(
     max_events: int | None = None,
     max_bytes: int | None = None,
     last_s: float | None = None,
-    engine: str = "auto",
+    engine: str = "ptrace",
     ring_bytes: int | None = None,
     on_verdict: Callable[[Verdict, bool], None] | None = None,
 ) -> Recorded:
@@ -221,7 +236,7 @@ def record(
         placement: ``auto``, ``together`` or ``free``: whether tracer and tracees share a CPU.
         duration_s: Record only so long; a running program is then let go.
         max_events, max_bytes, last_s: Store only so many calls, so much of them, so many last seconds.
-        engine: ``auto``, ``perf`` or ``ptrace``: how calls are seen.
+        engine: ``ptrace``, ``perf``, or ``auto`` (perf where it is permitted): how calls are seen.
         ring_bytes: Memory for perf's ring buffers, for each CPU; what fits the machine if None.
         on_verdict: Told of a hang at once: the verdict, and whether the program is being ended.
 

@@ -1,9 +1,11 @@
-"""Empties the ring buffers, makes calls of them, and merges these with the calls that stopped.
+"""Empties the ring buffers, and makes calls of what was in them, when there is time for it.
 
 A thread of its own waits until a ring is a quarter full, or a moment has passed, and takes what is
-there. While the program keeps the rings busy, making calls of it is put off (the CPU is the program's),
-but not for long, and not for much memory. Whoever needs to know what is going on right now (the hang
-watch) has it done at once: `collect`.
+there. While the program makes few calls, calls are made of it at once. While it makes many, the CPU
+is the program's: what was taken goes into the recording as it came (the table `rings`), and calls are
+made of it when the program is less busy, has ended, or when too much waits. Either way it is in the
+file with the next commit. Whoever needs to know what is going on right now (the hang watch) is told
+by the last entry and exit of each thread.
 
 What perf cannot give is memory. Of calls in progress for a while it is read from the waiting process,
 which cannot change it: what a poll on one descriptor watches, how long a sleep is, the first bytes of
@@ -17,39 +19,49 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from qtrace.capture import procfs
 from qtrace.capture.callhooks import duration_of
 from qtrace.capture.memory import MemoryReader
-from qtrace.capture.perf_calls import ENTER, EXIT, Array, End, OpenCall, Pairing, records_of
-from qtrace.capture.perf_events import hurry
+from qtrace.capture.perf_backlog import Backlog, LastSeen, Take
 from qtrace.model.futex import FUTEX_COMMAND, FUTEX_WAITS
-from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CallFlag
+from qtrace.model.records import CALL_FIELDS, ENTER_BYTES, UNPAIRED, CallFlag
 from qtrace.model.syscalls import Architecture, by_number, number_of
+from qtrace.tracefile.rings import ENTER, End, OpenCall, Pairing, records_of
+from qtrace.tracefile.writer import RingState, TraceWriter
 
 if TYPE_CHECKING:
-    from qtrace.capture.perf_events import Rings
+    from qtrace.capture.perf_events import Ring, Rings
     from qtrace.capture.perf_hooks import PerfHooks
     from qtrace.capture.tracees import RowSink
 
 _IDLE_MS = 50
 """How old a record may get in a ring that does not fill up."""
-_BUSY_BYTES = 1 << 20
-"""So much taken at once, or since the last collecting, means that the program is busy."""
-_MOST_BYTES = 24 << 20
-_MOST_WAITING_BYTES = 96 << 20
+_WINDOW_NS = 100_000_000
+_BUSY_BYTES_PER_SECOND = 4 << 20
+"""Some 28,000 calls a second. Making calls of fewer costs the program next to nothing."""
+_BUSY_TAKE_BYTES = 1 << 20
+"""So much at once means busy before a window is over."""
+_FEW_BYTES = 1 << 20
+"""So little is made calls of before a commit (10 ms), so that none of it need be stored as it came."""
+_MOST_BYTES = 128 << 20
+"""If so much waits, calls are made of it while the program is busy: a second or two's work is left for its end."""
+_MOST_WAITING_BYTES = 512 << 20
 """If so much waits, calls are made of it more slowly than they come: then the rings may overflow."""
-_LATEST_NS = 150_000_000
-"""Collecting is put off until so much has been taken, or so much time has passed: with the committing
-thread's half second, less than one second of calls is only in memory."""
+_MOST_MADE_BYTES = 4 << 20
+"""So many calls wait for the next commit (50 ms); more are committed at once, so that no commit takes long:
+what the rings gave meanwhile waits for it."""
+_SAMPLED = 64
+"""Of what waits each so-manieth entry is looked into at once: what it is on may be gone later."""
 _LONG_NS = 20_000_000
 """A call in progress for so long is worth a look at its memory."""
 _CALL = np.dtype(CALL_FIELDS)
 _HAS_HEAD = int(CallFlag.HAS_HEAD)
 _FOREVER = 1 << 62
+_STATE_PARTS = {"open": 0, "interrupted": -1, "enter": -2, "exit": -3}
 _Entry = TypeVar("_Entry")
 
 
@@ -59,19 +71,21 @@ class Collector(threading.Thread):
     def __init__(
         self,
         rings: Rings,
-        emit: Callable[[bytes], None],
+        writer: TraceWriter,
         sink: RowSink,
         hooks: PerfHooks,
         machine: Architecture,
+        most_bytes: int | None = None,
     ) -> None:
         """Make a collector; `start` begins.
 
         Args:
             rings: The rings, not yet enabled or just so.
-            emit: Takes packed records in the order of their ends.
+            writer: The recording.
             sink: Takes rows of the recording's tables.
             hooks: Looks up what calls are on.
             machine: Whose numbers the calls have.
+            most_bytes: How much may wait, where that is less than by default.
         """
         super().__init__(name="qtrace-perf", daemon=True)
         self.lost = 0
@@ -79,59 +93,87 @@ class Collector(threading.Thread):
         self.entered = 0
         """How many calls have begun."""
         self._rings = rings
-        self._emit = emit
+        self._writer = writer
         self._sink = sink
         self._hooks = hooks
+        self._most_bytes = min(most_bytes or _MOST_BYTES, _MOST_BYTES)
         self._pairing = Pairing(number_of("restart_syscall", machine))
         self._names = {number: row.name for number, row in by_number(machine).items()}
-        self._stopped: list[bytes] = []
         self._ends: list[End] = []
-        self._held: Array = np.empty(0, _CALL)
+        self._made: list[bytes] = []
+        """Calls for the next commit."""
+        self._made_bytes = 0
         self._lock = threading.Lock()
+        """Held while calls are made of one take."""
         self._take_lock = threading.Lock()
         """Held for moments only: the rings are emptied while calls are made of what was taken before."""
+        self._backlog = Backlog()
+        self._last_seen = LastSeen()
         self._due = threading.Event()
-        self._over = self._closed = False
+        self._over = self._closed = self._busy = False
+        self._window_ns = self._window_bytes = 0
         self.foreign: dict[int, list[list[int]]] = {}
         """See `Tracees.foreign`."""
-        self._enters: list[bytes] = []
-        self._exits: list[bytes] = []
-        self._taken_bytes = 0
-        self._taken_ns = 0
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._collected_ns = time.monotonic_ns()
+        self._taken_ns = self._done_ns = time.monotonic_ns()
         self._examined: dict[int, int] = {}
         self._memory = MemoryReader()
-        self.add_stopped: Callable[[bytes], None] = self._stopped.append
-        """Add the record of a call that stopped: for the loop."""
+        writer.watch_rings(self.for_commit)
 
     # --- from other threads ----------------------------------------------------------------------
 
     def ended(self, time_ns: int, tid: int, killed: bool) -> None:
         """A thread has ended: the call that it is in never returns."""
         self._ends.append(End(time_ns, tid, killed))
+        self._last_seen.calls.pop(tid, None)
 
     def open_calls(self) -> dict[int, OpenCall]:
         """Return the calls in progress at this moment, by tid."""
-        self.collect()
-        return self._pairing.open_calls.copy()
+        with self._lock:
+            if self._closed:
+                return self._pairing.open_calls.copy()
+            with self._take_lock:
+                self._take()
+            self._make_few()
+        return self.lately()
+
+    def lately(self) -> dict[int, OpenCall]:
+        """Return the calls in progress when the rings were looked into last."""
+        calls = self._pairing.open_calls.copy()
+        return self._last_seen.over(calls) if self._backlog.takes else calls
 
     def interrupted(self) -> dict[int, OpenCall]:
         """Return calls that a signal has interrupted and that may go on."""
         return self._pairing.interrupted.copy()
 
-    def as_collected(self) -> tuple[dict[int, OpenCall], dict[int, OpenCall]]:
-        """Return interrupted calls and calls in progress, as of the calls that were passed on last."""
+    def for_commit(self) -> RingState:
+        """Return all that has come since the last commit: for the committing thread."""
         with self._lock:
-            return self._pairing.interrupted.copy(), self._pairing.open_calls.copy()
+            if not self._closed:
+                with self._take_lock:
+                    self._take()
+                self._make_few()
+            made, self._made, self._made_bytes = self._made, [], 0
+            now = self._taken_ns
+            backlog = self._backlog
+            with self._take_lock:
+                rows = backlog.to_store(not self._writer.failure)
+            if not backlog.takes:
+                return RingState(b"".join(made), self._pairing.pending(time.monotonic_ns()), (), backlog.done)
+            self._look_up_some(rows)
+            state = [(_STATE_PARTS[kind], now, kind, raw) for kind, raw in self._pairing.state(now) if raw]
+            return RingState(b"".join(made), {}, [*state, *rows], backlog.done)
 
     def finish(self) -> None:
-        """Take what is left, and end: no tracee lives."""
+        """Take what is left, make calls of it, and end: no tracee lives."""
         self._over = True
         os.eventfd_write(self._wake, 1)
         if self.is_alive():
             self.join()
-        self.collect(_FOREVER)
+        with self._take_lock:
+            self._take()
+            self._backlog.add(_FOREVER, [])
+        self._make_all(lambda: True)
         with self._lock:
             self._note_unpaired()
             self._closed = True
@@ -141,10 +183,9 @@ class Collector(threading.Thread):
     # --- the thread ------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Collect whenever a ring has filled up to its mark, or a moment has passed."""
-        hurry()
-        collecting = threading.Thread(target=self._run_collecting, name="qtrace-perf-calls", daemon=True)
-        collecting.start()
+        """Take whenever a ring has filled up to its mark, or a moment has passed."""
+        making = threading.Thread(target=self._run_making, name="qtrace-perf-calls", daemon=True)
+        making.start()
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         for ring in self._rings:
@@ -155,62 +196,113 @@ class Collector(threading.Thread):
                 if events & (select.POLLHUP | select.POLLERR) and fd != self._wake:
                     poll.unregister(fd)  # nobody is left whom this event could count
             with self._take_lock:
-                if self._taken_bytes < _MOST_WAITING_BYTES:
+                if self._backlog.size < _MOST_WAITING_BYTES:
                     self._take()
-            busy = _BUSY_BYTES <= self._taken_bytes < _MOST_BYTES
-            if not busy or self._taken_ns - self._collected_ns >= _LATEST_NS:
+            if self._is_time():
                 self._due.set()
         self._due.set()
-        collecting.join()
+        making.join()
 
-    def _run_collecting(self) -> None:
-        hurry()
+    def _run_making(self) -> None:
         while not self._over:
             self._due.wait()
             self._due.clear()
-            self.collect()
+            self._make_all(self._is_time)
 
-    def collect(self, horizon_ns: int | None = None) -> None:
-        """Take what the rings hold, and pass on the calls that have ended. For any thread."""
-        with self._lock:
-            if self._closed:
-                return
-            with self._take_lock:
-                self._take()
-                now, self._taken_bytes = self._taken_ns, 0
-                taken = _all_of(self._enters), _all_of(self._exits)
-            self._collect(*taken, now, now if horizon_ns is None else horizon_ns)
+    def _is_time(self) -> bool:
+        """Whether calls are to be made of what waits."""
+        if not self._busy or self._backlog.size > self._most_bytes:
+            return True
+        return bool(self._writer.failure)
 
     def _take(self) -> None:
         now = time.monotonic_ns()
-        for rings, found in ((self._rings.enters, self._enters), (self._rings.exits, self._exits)):
-            for ring in rings:
-                raw = ring.take()
-                if raw:
-                    found.append(raw)
-                    self._taken_bytes += len(raw)
+        contents = [(kind, ring.take()) for kind, rings in self._by_kind() for ring in rings]
         # Every ring was read after this time.
         self._taken_ns = now
+        contents = [(kind, raw) for kind, raw in contents if raw]
+        self._is_busy(sum(len(raw) for _, raw in contents), now)
+        if not contents and (self._backlog.takes or self._busy):
+            return
+        take = self._backlog.add(now, contents)
+        self.entered += sum(len(raw) for kind, raw in contents if kind == "enter") // ENTER_BYTES
+        self._last_seen.see(take.records("enter")[0], take.records("exit")[0])
 
-    def _collect(self, entries: list[bytes], exits: list[bytes], now: int, horizon: int) -> None:
-        stopped, ends = _all_of(self._stopped), _all_of(self._ends)
-        calls, entered = self._pairing.calls(
-            self._records(entries, ENTER, now), self._records(exits, EXIT, now), ends, horizon
-        )
-        self.entered += len(entered)
-        self._hooks.look_up(entered, now)
-        self._pass_on(calls, b"".join(stopped), horizon)
-        self._look_into_open_calls(now)
-        self._collected_ns = now
+    def _by_kind(self) -> tuple[tuple[str, tuple[Ring, ...]], ...]:
+        return ("enter", self._rings.enters), ("exit", self._rings.exits)
 
-    def _records(self, taken: list[bytes], kind: np.dtype[Any], now: int) -> list[Array]:
-        found: list[Array] = []
-        for raw in taken:
-            records, lost = records_of(raw, kind)
-            found += [self._without_foreign(some) for some in records] if self.foreign else records
-            if lost:
-                self._note_lost("entries" if kind is ENTER else "exits", lost, now)
-        return found
+    def _is_busy(self, taken_bytes: int, now: int) -> None:
+        self._window_bytes += taken_bytes
+        spent = now - self._window_ns
+        if spent >= _WINDOW_NS:
+            self._busy = self._window_bytes * 1_000_000_000 > _BUSY_BYTES_PER_SECOND * spent
+            self._window_ns, self._window_bytes = now, 0
+        elif taken_bytes >= _BUSY_TAKE_BYTES:
+            self._busy = True
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    def _make_few(self) -> None:
+        # With `_lock` held. What waits for longer may have to be read from the recording first.
+        if self._backlog.size <= _FEW_BYTES:
+            while self._make_next():
+                pass
+
+    def _make_all(self, go_on: Callable[[], bool]) -> None:
+        """Make calls of what waits, a take at a time, as long as a condition holds."""
+        while go_on():
+            with self._lock:
+                made = self._make_next()
+            if self._made_bytes > _MOST_MADE_BYTES:
+                self._writer.flush()
+            if not made and not self._read_again():
+                return
+
+    def _read_again(self) -> bool:
+        """Read what the next take is missing; whether there is one. With no lock: a commit may hold them all."""
+        with self._take_lock:
+            parts = self._backlog.takes[0].parts if self._backlog.takes else []
+            missing = [part for part in parts if part.raw is None]
+        for part in missing:
+            raw = self._writer.stored_part(part.number)
+            if raw is None and part.number > self._backlog.done:
+                self._note_lost("the recording", 1, time.monotonic_ns())
+            part.raw = raw or b""
+        return bool(missing)
+
+    def _make_next(self) -> bool:
+        """Make calls of the oldest take, if there is one and it is in memory. With `_lock` held."""
+        with self._take_lock:
+            backlog = self._backlog
+            if not backlog.takes or any(part.raw is None for part in backlog.takes[0].parts):
+                return False
+            take = backlog.next_done()
+        self._make(take)
+        return True
+
+    def _make(self, take: Take) -> None:
+        horizon = take.horizon_ns
+        enters, lost = take.records("enter")
+        if lost:
+            self._note_lost("entries", lost, horizon)
+        exits, lost = take.records("exit")
+        if lost:
+            self._note_lost("exits", lost, horizon)
+        if self.foreign:
+            enters, exits = ([self._without_foreign(some) for some in part] for part in (enters, exits))
+        calls, entered = self._pairing.calls(enters, exits, _all_of(self._ends), horizon)
+        self._hooks.look_up(entered, horizon)
+        if len(calls):
+            order = np.argsort(calls["start_ns"] + calls["dur_ns"], kind="stable")
+            self._made.append(calls[order].tobytes())
+            self._made_bytes += len(self._made[-1])
+        with self._take_lock:
+            all_made = not self._backlog.takes
+            if all_made:
+                self._last_seen.calls.clear()
+        if all_made:
+            self._look_into_open_calls(time.monotonic_ns())
+        self._done_ns = min(horizon, self._taken_ns)
 
     def _without_foreign(self, records: Array) -> Array:
         """Leave out the calls of 32-bit programs: the rings tell their numbers, which mean other calls here.
@@ -224,23 +316,17 @@ class Collector(threading.Thread):
                 wrong |= of_pid & (records["time"] >= begin) & (records["time"] < end)
         return records[~wrong]
 
-    def _pass_on(self, calls: Array, stopped: bytes, horizon: int) -> None:
-        if not (len(calls) or stopped or len(self._held)):
-            return
-        every = np.concatenate([self._held, np.frombuffer(stopped, _CALL, len(stopped) // CALL_BYTES), calls])
-        ends = every["start_ns"] + every["dur_ns"]
-        # A stop is stamped by this process, which may be ahead of what the rings have given.
-        late = ends > horizon
-        self._held = every[late]
-        every, ends = every[~late], ends[~late]
-        if len(every):
-            self._emit(every[np.argsort(ends, kind="stable")].tobytes())
+    def _look_up_some(self, rows: list[tuple[int, int, str, bytes]]) -> None:
+        for _, time_ns, kind, raw in rows:
+            if kind == "enter":
+                for records in records_of(raw, ENTER)[0]:
+                    self._hooks.look_up(records[::_SAMPLED], time_ns)
 
     # --- what is missing -------------------------------------------------------------------------
 
     def _note_lost(self, word: str, count: int, now: int) -> None:
         self.lost += count
-        self._sink("losses", (self._collected_ns, now, count, word, "the ring buffer was full"))
+        self._sink("losses", (self._done_ns, now, count, word, "the ring buffer was full"))
 
     def _note_unpaired(self) -> None:
         totals = [ring.lost() for ring in self._rings]
@@ -248,9 +334,9 @@ class Collector(threading.Thread):
         now = time.monotonic_ns()
         if untold > 0:
             self.lost += untold
-            self._sink("losses", (self._collected_ns, now, untold, "at the end", "the ring buffer was full"))
+            self._sink("losses", (self._done_ns, now, untold, "at the end", "the ring buffer was full"))
         if self._pairing.unpaired:
-            row = (0, now, self._pairing.unpaired, "any CPU", "the other half of the call was lost, or never seen")
+            row = (0, now, self._pairing.unpaired, "any CPU", UNPAIRED)
             self._sink("losses", row)
 
     def notes(self) -> list[str]:

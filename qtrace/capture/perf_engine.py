@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtrace.capture import perf_events, seccomp
@@ -14,13 +13,14 @@ if TYPE_CHECKING:
     from qtrace.capture.perf_events import Rings
     from qtrace.capture.perf_hooks import PerfHooks
     from qtrace.capture.tracees import RowSink
+    from qtrace.tracefile.writer import TraceWriter
 
 ENGINES = ("auto", "perf", "ptrace")
 _MOST_FREQUENT = ("futex", "read", "write", "poll", "wait4")
 
 
-def chosen(engine: str, filtered: bool) -> str:
-    """Return the engine to use, ``perf`` or ``ptrace``.
+def chosen(engine: str, filtered: bool) -> tuple[str, str]:
+    """Return the engine to use, ``perf`` or ``ptrace``, and why perf cannot be used (empty if it can).
 
     Args:
         engine: What the user asked for: one of `ENGINES`.
@@ -29,17 +29,16 @@ def chosen(engine: str, filtered: bool) -> str:
     Raises:
         EngineError: perf was asked for and cannot be used.
     """
-    if engine in ("ptrace", "auto"):
-        # `auto` stays with stops as long as the rings' calls reach the file later than a second under full load.
-        return "ptrace"
+    if engine == "ptrace":
+        return "ptrace", ""
     why = "every call has to stop" if not filtered else perf_events.why_not()
-    if why:
+    if why and engine == "perf":
         raise EngineError(
             f"the perf engine cannot be used here: {why}",
             "It needs root (or CAP_PERFMON, and a readable tracefs: sudo mount -t tracefs nodev /sys/kernel/tracing),\n"
             "and neither --no-seccomp nor --no-follow. Without it: --engine ptrace",
         )
-    return "perf"
+    return ("ptrace" if why else "perf"), why
 
 
 def hot_numbers(machine: Architecture) -> list[int]:
@@ -75,9 +74,14 @@ def open_rings(pid: int, machine: Architecture, ring_bytes: int | None) -> Rings
 
 
 def collector_of(
-    rings: Rings, emit: Callable[[bytes], None], sink: RowSink, hooks: PerfHooks, machine: Architecture
+    rings: Rings,
+    writer: TraceWriter,
+    sink: RowSink,
+    hooks: PerfHooks,
+    machine: Architecture,
+    most_bytes: int | None = None,
 ) -> Collector:
     """Return a collector. NumPy is imported here: a tenth of a second that the ptrace engine saves."""
     from qtrace.capture.perf_collector import Collector
 
-    return Collector(rings, emit, sink, hooks, machine)
+    return Collector(rings, writer, sink, hooks, machine, most_bytes)

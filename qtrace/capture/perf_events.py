@@ -42,9 +42,6 @@ _READ_LOST: Final = 1 << 4  # PERF_FORMAT_LOST, Linux 6.0
 _ENABLE, _SET_FILTER = 0x2400, 0x40082406  # _IO('$', 0), _IOW('$', 6, char *)
 _HEAD_WORD, _TAIL_WORD = 1024 // 8, 1032 // 8  # data_head and data_tail of struct perf_event_mmap_page
 
-ENTER_BYTES: Final = 96
-"""A record of sys_enter: header, tid, time, and 64 bytes of tracepoint."""
-EXIT_BYTES: Final = 56
 ENTER_RING_BYTES: Final = 8 << 20
 """Room for 87,000 entries on each CPU: half a second of the busiest queue, by default."""
 RINGS_MOST_BYTES: Final = 128 << 20
@@ -274,12 +271,31 @@ def _open_all(pid: int, cpus: list[int], accepted: bytes, sizes: tuple[int, int]
     return Rings(tuple(enters), tuple(exits))
 
 
-def hurry() -> None:
-    """Let the calling thread run soon, where that is permitted.
+def hurry(tid: int = 0) -> None:
+    """Let a thread of this process (0: the calling one) run soon, where that is permitted, and those that it starts.
 
     A program that has more threads ready than there are CPUs would keep the readers of its rings, and
-    the committing thread, waiting until the rings are full. They need little, but soon, all of them:
-    they share the interpreter's lock.
+    the committing thread, waiting until the rings are full. They need little, but soon, and so do all
+    others of this process: they share the interpreter's lock, and one that waits for a CPU while it
+    has the lock keeps all waiting (commits took half a second then).
     """
+    _set_nice(_NICE, tid)
+
+
+@contextlib.contextmanager
+def at_ease() -> Iterator[None]:
+    """Let the calling thread, and programs that it starts meanwhile, wait for their turn like any other."""
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    if own != _NICE:
+        yield
+        return
+    _set_nice(0)
+    try:
+        yield
+    finally:
+        _set_nice(_NICE)
+
+
+def _set_nice(number: int, tid: int = 0) -> None:
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        os.setpriority(os.PRIO_PROCESS, tid or threading.get_native_id(), number)

@@ -17,9 +17,9 @@ import numpy as np
 
 from qtrace.capture import procfs
 from qtrace.capture.callhooks import PRIVATE_WORDS, CallHooks, mapping_of, word_object
-from qtrace.capture.perf_calls import Array
 from qtrace.model.futex import FUTEX_PRIVATE
 from qtrace.model.syscalls import Architecture, by_number, number_of
+from qtrace.tracefile.rings import Array
 
 if TYPE_CHECKING:
     from qtrace.capture.placement import Placement
@@ -93,19 +93,20 @@ class PerfHooks(CallHooks):
 
     # --- from the collector's thread -------------------------------------------------------------
 
-    def look_up(self, entered: Array, now: int) -> None:
-        """Look up what the calls that have just begun are on, where it is not known yet.
+    def look_up(self, entered: Array, horizon_ns: int) -> None:
+        """Look up what calls that have begun some time ago are on, where it is not known yet.
 
         Args:
-            entered: Records of `qtrace.capture.perf_calls.ENTER`.
-            now: The time.
+            entered: Records of `qtrace.tracefile.rings.ENTER`.
+            horizon_ns: All later ones are still to come.
         """
+        now = time.monotonic_ns()
         used = entered[np.isin(entered["nr"], self._on_descriptors)]
         keys = used["pid"].astype(np.int64) << 32 | (used["args"][:, 0] & np.uint64(0xFFFFFFFF)).astype(np.int64)
         for key in np.unique(keys).tolist():
             self.see_descriptor(key >> 32, key & 0xFFFFFFFF, now)
         self._look_up_words(entered[entered["nr"] == self._futex_number])
-        self._drop_old(now)
+        self._drop_old(horizon_ns)
 
     def see_descriptor(self, pid: int, fd: int, now: int) -> None:
         """Look up a descriptor that is not known yet."""
@@ -163,9 +164,9 @@ class PerfHooks(CallHooks):
         except OSError:
             return []
 
-    def _drop_old(self, now: int) -> None:
+    def _drop_old(self, horizon_ns: int) -> None:
         for pid, images in self._images.copy().items():
-            kept = [image for image in images if image.end_ns is None or now - image.end_ns < _KEPT_NS]
+            kept = [image for image in images if image.end_ns is None or horizon_ns - image.end_ns < _KEPT_NS]
             if not kept:
                 del self._images[pid]
             elif len(kept) < len(images):

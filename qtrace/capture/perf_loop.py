@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtrace.capture.loop import Loop, OpenCall
-from qtrace.capture.perf_events import hurry
 
 if TYPE_CHECKING:
     from qtrace.capture.perf_collector import Collector
@@ -18,7 +17,6 @@ class PerfLoop(Loop):
         """See `Loop`; the collector reads the rings."""
         super().__init__(*arguments, **options)
         self.collector = collector
-        self._hurried = False
 
     def calls_in_progress(self) -> dict[int, OpenCall]:
         """Return the call that each thread is in. For any thread."""
@@ -26,7 +24,7 @@ class PerfLoop(Loop):
 
     def calls_lately(self) -> dict[int, OpenCall]:
         """Return the calls in progress when the rings were looked into last. For any thread."""
-        return self.collector.as_collected()[1] | super().calls_in_progress()
+        return self.collector.lately() | super().calls_in_progress()
 
     def calls_interrupted(self) -> dict[int, OpenCall]:
         """Return calls that a signal or a stop has interrupted and that may go on. For any thread."""
@@ -35,16 +33,6 @@ class PerfLoop(Loop):
     def calls_seen(self) -> int:
         """Return a number that grows with what the program does. For any thread."""
         return self.collector.entered + super().calls_seen()
-
-    def pending(self) -> dict[int, bytes]:
-        """Return a packed record for each call in progress: for the writer's thread."""
-        # What is committed now is as new as it can be, and is committed soon, on a busy machine too:
-        # a killed tracer loses no more than it must.
-        if not self._hurried:
-            self._hurried = True
-            hurry()
-        self.collector.collect()
-        return self._packed(*self.collector.as_collected()) | super().pending()
 
     def _end_open(self, tid: int, pid: int, now: int, killed: bool = True) -> None:
         super()._end_open(tid, pid, now, killed)

@@ -22,6 +22,7 @@ from qtrace.capture.callhooks import CallHooks
 from qtrace.capture.launch import Launch, Program, closed_streams
 from qtrace.capture.loop import WAKE_SIGNAL, Loop
 from qtrace.capture.machine import architecture
+from qtrace.capture.perf_events import hurry
 from qtrace.capture.placement import Placement
 from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
@@ -62,7 +63,7 @@ class RecordOptions:
     """See `qtrace.capture.placement`."""
     target_words: str = ""
     """What the user asked for, for people."""
-    engine: str = "auto"
+    engine: str = "ptrace"
     """See `qtrace.capture.perf_engine`."""
     ring_bytes: int | None = None
     """Memory for the perf engine's ring buffers, for each CPU; None for what fits the machine."""
@@ -110,9 +111,11 @@ def record(
     closed = closed_streams()
     machine = architecture()
     filtered = options.use_seccomp and options.follow
-    engine = perf_engine.chosen(options.engine, filtered)
+    engine, _ = perf_engine.chosen(options.engine, filtered)
     with _kept_for_failure(options.output, options.overwrite) as keep_old:
-        writer = TraceWriter(options.output, overwrite=options.overwrite, limits=_limits(options))
+        writer = TraceWriter(
+            options.output, overwrite=options.overwrite, limits=_limits(options), rings=engine == "perf"
+        )
         try:
             launch = Launch(program, _filter(machine, engine) if filtered else None, closed)
             recording = _Recording(writer, options, launch.pid, judge, on_verdict, engine=engine)
@@ -287,10 +290,10 @@ class _Recording:
         hooks = PerfHooks(self._store_sighting, self.machine, self.placement)
         rings = perf_engine.open_rings(self.root, self.machine, self.options.ring_bytes)
         self.collector = perf_engine.collector_of(
-            rings, self.writer.add_calls, self.writer.add_row, hooks, self.machine
+            rings, self.writer, self.writer.add_row, hooks, self.machine, self.options.max_bytes
         )
         self.collector.foreign = self.tracees.foreign
-        emit = self.collector.add_stopped
+        emit = self.writer.add_calls
         return PerfLoop(self.tracees, hooks, emit, self._lifecycle, self.machine, collector=self.collector)
 
     def _lifecycle(
@@ -320,6 +323,8 @@ class _Recording:
             with _handlers(self.loop, self.watch):
                 begin(start)
                 if self.collector is not None:
+                    hurry()
+                    hurry(self.writer.committing_tid)
                     self.collector.start()
                 self.watch.start()
                 self.loop.run()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from qtrace.capture.machine import architecture
 from qtrace.capture.memory import MemoryReader
+from qtrace.capture.perf_events import at_ease
 from qtrace.model.kinds import STUCK, Certainty
 from qtrace.model.syscalls import by_number
 
@@ -204,7 +205,8 @@ class Watch(threading.Thread):
             self._skipped_stacks += sum(1 for tid in waits if not self._attempts[tid][1])
             self._tried(waits)
             return
-        dump = pystacks.dump(pid, list(waits))
+        with at_ease():
+            dump = pystacks.dump(pid, list(waits))
         self._stack_spent_ns += time.monotonic_ns() - now
         now_in = self._loop.calls_in_progress()
         for tid, start in waits.items():

@@ -90,7 +90,7 @@ def record(
     max_events: MaxEvents = None,
     max_size: MaxSize = "",
     last: Last = None,
-    engine: EngineOption = Engine.AUTO,
+    engine: EngineOption = Engine.PTRACE,
     perf_buffer: PerfBuffer = "",
     placement: PlacementOption = Placement.AUTO,
     no_seccomp: NoSeccomp = False,
@@ -114,6 +114,8 @@ def record(
         raise UsageError("times and limits have to be above zero", "For example: --hang-after 3 --timeout 60")
     if pid is not None and target:
         raise UsageError("-p and a program exclude one another", "Leave one of them out.")
+    if engine is Engine.AUTO and pid is None:
+        engine = _chosen_engine(not no_seccomp and follow, quiet)
     result = pipeline.record(
         pid if pid is not None else (target or []),
         output,
@@ -137,6 +139,13 @@ def record(
     if not quiet:
         _say_end(result)
     _leave(result)
+
+
+def _chosen_engine(filtered: bool, quiet: bool) -> Engine:
+    chosen, why_not = pipeline.chosen_engine("auto", filtered=filtered)
+    if not quiet:
+        print(f"qtrace: engine {chosen}" + (f" (not perf: {why_not})" if why_not else ""), file=sys.stderr)
+    return Engine(chosen)
 
 
 def _tell(verdict: Verdict, ends: bool) -> None:

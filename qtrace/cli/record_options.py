@@ -77,7 +77,10 @@ Last = Annotated[
 ]
 EngineOption = Annotated[
     Engine,
-    typer.Option(envvar="QTRACE_ENGINE", help="Stops (ptrace, the default), or rings for frequent calls (perf)."),
+    typer.Option(
+        envvar="QTRACE_ENGINE",
+        help="Stops (ptrace), rings for frequent calls (perf), or perf where it is permitted (auto).",
+    ),
 ]
 PerfBuffer = Annotated[str, typer.Option(metavar="BYTES", help="Ring buffers of perf, on each CPU.")]
 PlacementOption = Annotated[

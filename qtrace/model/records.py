@@ -30,6 +30,13 @@ CALL_STRUCT = struct.Struct("<qqiihHq7Q")
 
 CALL_BYTES = CALL_STRUCT.size
 
+ENTER_BYTES = 96
+"""A record of sys_enter in a ring of perf: header, tid, time, and 64 bytes of tracepoint."""
+EXIT_BYTES = 56
+"""Likewise of sys_exit."""
+UNPAIRED = "the other half of the call was lost, or never seen"
+"""Why an entry or exit in a ring has become no call: a reason of the table `losses`."""
+
 
 class CallFlag(IntFlag):
     """What is special about a record."""

@@ -25,11 +25,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qtrace.errors import RecordingError
-from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CALL_STRUCT, CallFlag
+from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CALL_STRUCT, UNPAIRED, CallFlag
+from qtrace.model.syscalls import Architecture, number_of
 from qtrace.tracefile.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from qtrace.tracefile.rings import CallsLeft
 
     CallArray: TypeAlias = np.ndarray[Any, np.dtype[np.void]]
 
@@ -51,6 +54,8 @@ ANSWER_SECONDS = 10.0
 _NEVER_NULL = frozenset({"time_ns", "start_ns", "pid", "tid", "fd", "addr", "object_id", "event", "what", "stack_id"})
 _ID_COLUMNS = frozenset({"pid", "tid", "fd", "ppid", "creator_tid"})
 _DDL = {table.name: table.ddl for table in TABLES}
+_SINCE = {"rings": 2}
+"""Tables that the first version did not have."""
 
 
 def _columns_of(ddl: str) -> tuple[tuple[str, str], ...]:
@@ -118,7 +123,7 @@ class TraceReader:
             ) from None
         if not head.startswith(b"SQLite format 3\0") or int.from_bytes(head[68:72], "big") != APPLICATION_ID:
             raise RecordingError(f"{self.path} is not a qtrace recording", "Name a file that `qtrace record` wrote.")
-        version = int.from_bytes(head[60:64], "big")
+        self._version = version = int.from_bytes(head[60:64], "big")
         if version > SCHEMA_VERSION:
             raise RecordingError(
                 f"{self.path} was written by a newer qtrace (format {version}; this one reads {SCHEMA_VERSION})",
@@ -209,7 +214,8 @@ class TraceReader:
         """
         columns = _columns_of(_DDL[table])
         if table not in self._known:
-            self._lose(f"the table {table}")
+            if self._version >= _SINCE.get(table, 0):
+                self._lose(f"the table {table}")
             return []
         names = ", ".join(name for name, _ in columns)
         if "WITHOUT ROWID" in _DDL[table]:
@@ -220,7 +226,7 @@ class TraceReader:
         kept = [row for row in read if fits(row)]
         if len(kept) < len(read):
             self._lose(f"rows of {table} with impossible values", len(read) - len(kept))
-        return kept
+        return kept + self._losses_in_rings() if table == "losses" else kept
 
     def _guarded(self, query: str, table: str = "") -> list[Row]:
         read: list[Row] = []
@@ -267,6 +273,7 @@ class TraceReader:
         times = [last for _, _, last, *_ in self._block_list]
         times += [row[0] for table in ("lifecycle", "snapshots") for row in self.rows(table)]
         times += [record[0] for record in self._pending_records]
+        times += [row[1] for row in self._ring_rows]
         return max(times, default=self.start_ns)
 
     @cached_property
@@ -315,15 +322,50 @@ class TraceReader:
                     found.append(record)
                     continue
             self._lose("rows of pending with impossible values")
+        if self._in_rings is not None:
+            found += [CALL_STRUCT.unpack(packed) for packed in self._in_rings.pending]
         stated = self.meta.get("pending_calls", "")
         if stated.isdigit() and int(stated) > len(found) and not self._losses:
             self._lose("calls in progress", int(stated) - len(found))
         return found
 
+    @cached_property
+    def _ring_rows(self) -> list[Row]:
+        rows = self.rows("rings")
+        kept = [row for row in rows if isinstance(row[3], bytes) and row[1] is not None]
+        if len(kept) < len(rows):
+            self._lose("rows of rings with impossible values", len(rows) - len(kept))
+        return kept
+
+    @cached_property
+    def _in_rings(self) -> CallsLeft | None:
+        # Only a killed recorder leaves any: then the last of its calls were stored as the kernel gave them.
+        if not self._ring_rows:
+            return None
+        from qtrace.tracefile.rings import End, calls_left
+
+        ends = []
+        killed = {(row[2], row[0]): bool(int(row[4] or 0) & 0x7F) for row in self.rows("lifecycle") if row[3] == "exit"}
+        for tid, *_, end_ns in self.rows("threads"):
+            if end_ns is not None:
+                ends.append(End(end_ns, tid, killed.get((tid, end_ns), True)))
+        machine = self.meta.get("architecture", "")
+        known = machine in set(Architecture)
+        return calls_left(self._ring_rows, ends, number_of("restart_syscall", Architecture(machine)) if known else None)
+
+    def _losses_in_rings(self) -> list[Row]:
+        left = self._in_rings
+        if left is None:
+            return []
+        first, last = self._ring_rows[0][1], self._ring_rows[-1][1]
+        found = [(left.lost, "at the end", "the ring buffer was full"), (left.unpaired, "any CPU", UNPAIRED)]
+        return [(first, last, *some) for some in found if some[0]]
+
     @property
     def call_count(self) -> int:
         """How many calls the recording holds, by its own list and without reading them."""
-        return sum(count for *_, count, _ in self._block_list) + len(self._pending_records)
+        in_rings = len(self._in_rings.ended) if self._in_rings is not None else 0
+        return sum(count for *_, count, _ in self._block_list) + len(self._pending_records) + in_rings
 
     def calls(self) -> CallArray:
         """Return every call in the order of entry: a structured array of `CALL_FIELDS`.
@@ -344,6 +386,8 @@ class TraceReader:
         starts = [self._block_starts(block, codec, count) for block, _, _, count, codec in blocks]
         blocks = [block for block, some in zip(blocks, starts, strict=True) if some is not None]
         pending = self.pending_calls()
+        if self._in_rings is not None:
+            pending = np.concatenate([self._in_rings.ended, pending])
         every = np.concatenate([*(some for some in starts if some is not None), pending["start_ns"]])
         order = np.argsort(every, kind="stable")
         place = np.empty(len(every), dtype=np.int64)

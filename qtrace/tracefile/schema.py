@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 APPLICATION_ID = 0x71747263
 """SQLite's application_id of a recording: the letters "qtrc"."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """SQLite's user_version; a reader refuses a higher one."""
 
 
@@ -95,6 +95,13 @@ TABLES: tuple[TableSchema, ...] = (
         "pending",
         "calls in progress at the last flush: one packed record a thread, replaced at each flush",
         "CREATE TABLE pending (tid INTEGER PRIMARY KEY, record BLOB)",
+    ),
+    TableSchema(
+        "rings",
+        "what perf's ring buffers gave and calls were not made of yet when the recorder was killed: kind enter or "
+        "exit (the kernel's records, of one size), open or interrupted (packed calls); all looked into at time_ns. "
+        "Since version 2",
+        "CREATE TABLE rings (part INTEGER PRIMARY KEY, time_ns INTEGER, kind TEXT, records BLOB)",
     ),
     TableSchema(
         "blocks",

@@ -29,6 +29,8 @@ from qtrace.tracefile.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
 
 FLUSH_SECONDS = 0.3
 """A third of the promise that at most the last second is lost: a busy machine takes its share."""
+_REST_SECONDS = 0.05
+"""Between two commits, where one takes as long as that."""
 BLOCK_CALLS = 20_000
 COLUMNS_FROM = 2_000
 """Smaller blocks are stored row by row: there is little to gain."""
@@ -38,6 +40,8 @@ as long as to trace 10,000 calls, and holds the tracer up."""
 RESERVE_BYTES = 32 << 10
 """Room in the file that is given up when the disk is full: the last facts go there."""
 _LAST_FACTS = ("end_reason", "end_begins_ns", "exit_status")
+_RINGS_PRAGMAS = ("page_size=16384", "auto_vacuum=INCREMENTAL")
+"""Large pages: storing 100 MB/s of ring contents takes less than half the time. What they took is given back."""
 _Entry = TypeVar("_Entry")
 LEVEL = 1
 """zlib's level: 3 to 4 times smaller than raw, at several times the speed of level 6."""
@@ -59,6 +63,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class RingState:
+    """What the reader of perf's rings has for a commit, as of one moment."""
+
+    calls: bytes
+    """Calls that have ended: packed records in the order of their ends."""
+    pending: Mapping[int, bytes]
+    """Calls in progress, by tid: where nothing is left to make calls of."""
+    parts: Sequence[tuple[int, int, str, bytes]]
+    """New rows of the table `rings`."""
+    done: int
+    """Of the parts up to this one calls have been made: they are taken out; -1 if there are no rings."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeftOut:
     """Calls that were seen and not stored."""
 
@@ -67,16 +85,22 @@ class LeftOut:
     calls: int
 
 
+_NO_RINGS = RingState(b"", {}, (), -1)
+
+
 class TraceWriter:
     """A recording being written. Every method may be called from any thread."""
 
-    def __init__(self, path: Path, *, overwrite: bool = False, limits: Limits | None = None) -> None:
+    def __init__(
+        self, path: Path, *, overwrite: bool = False, limits: Limits | None = None, rings: bool = False
+    ) -> None:
         """Create the file, readable by its owner only, and start the committing thread.
 
         Args:
             path: The recording.
             overwrite: Whether an existing file may be replaced.
             limits: What to leave out.
+            rings: Whether there will be parts of perf's rings: much is written, and taken out again.
 
         Raises:
             OutputExistsError: The file exists and is not to be overwritten.
@@ -90,6 +114,7 @@ class TraceWriter:
         self.left_out: dict[str, LeftOut] = {}
         """What was left out on purpose, by reason."""
         self._limits = limits or Limits()
+        self._has_rings = rings
         self._create(path, overwrite)
         self._commit_lock = threading.Lock()
         # Appending to a list and deleting its beginning are each one step under the interpreter's
@@ -103,6 +128,7 @@ class TraceWriter:
         self.add_calls: Callable[[bytes], None] = self._calls.append
         """Add ended calls: packed records (`CALL_STRUCT`), one after the other."""
         self._pending: Callable[[], Mapping[int, bytes]] = dict
+        self._rings: Callable[[], RingState] = lambda: _NO_RINGS
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="qtrace-writer", daemon=True)
@@ -119,7 +145,12 @@ class TraceWriter:
             os.close(os.open(path, flags, 0o600))
             os.chmod(path, 0o600)
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-            for pragma in ("journal_mode=DELETE", "synchronous=OFF", f"application_id={APPLICATION_ID}"):
+            for pragma in (
+                *(_RINGS_PRAGMAS if self._has_rings else ()),
+                "journal_mode=DELETE",
+                "synchronous=OFF",
+                f"application_id={APPLICATION_ID}",
+            ):
                 self._database.execute(f"PRAGMA {pragma}")
             self._database.execute("BEGIN")
             for table in TABLES:
@@ -141,6 +172,11 @@ class TraceWriter:
                 "Choose a file in a folder that you may write to, with -o.",
             ) from None
 
+    @property
+    def committing_tid(self) -> int:
+        """Id of the thread that commits."""
+        return self._thread.native_id or 0
+
     def watch_pending(self, source: Callable[[], Mapping[int, bytes]]) -> None:
         """Say where the calls in progress are to be had; it is asked at each flush.
 
@@ -148,6 +184,23 @@ class TraceWriter:
             source: Gives a packed record by tid; called from the committing thread.
         """
         self._pending = source
+
+    def watch_rings(self, source: Callable[[], RingState]) -> None:
+        """Say where to ask, at each flush, for what came out of perf's rings.
+
+        Args:
+            source: Called from the committing thread, with no call back into this object.
+        """
+        self._rings = source
+
+    def stored_part(self, number: int) -> bytes | None:
+        """Return a part of the rings that was committed, or None if it cannot be had."""
+        with self._commit_lock:
+            try:
+                row = self._database.execute("SELECT records FROM rings WHERE part = ?", (number,)).fetchone()
+            except sqlite3.Error:
+                return None
+        return row[0] if row is not None else None
 
     def add_rows(self, table: str, rows: Iterable[Sequence[object]]) -> None:
         """Add rows to an ordinary table; a row with a primary key that exists replaces the old one."""
@@ -165,6 +218,9 @@ class TraceWriter:
         """Commit all that has been added, in the calling thread."""
         with self._commit_lock:
             calls, pending = self._taken_calls()
+            rings = self._rings()
+            calls = _merged(calls, rings.calls) if calls and rings.calls else calls or rings.calls
+            pending = {**rings.pending, **pending}
             rows, meta = _taken(self._rows), dict(_taken(self._meta))
             if self.failure:
                 # Taken all the same, so that memory stays flat.
@@ -174,7 +230,7 @@ class TraceWriter:
             calls = self._within_limits(calls)
             before = self.calls_written, self.bytes_written
             try:
-                self._commit(calls, pending, rows, meta)
+                self._commit(calls, pending, rows, meta, rings)
             except sqlite3.Error as error:
                 self.calls_written, self.bytes_written = before
                 self._late_facts |= meta
@@ -210,12 +266,25 @@ class TraceWriter:
                     self._store_last_facts()
                 else:
                     self._database.execute("DROP TABLE reserve")
+            if self._has_rings and not self.failure:
+                self._give_room_back()
             self._database.close()
 
+    def _give_room_back(self) -> None:
+        # What the rings' parts took up, and nothing has been stored in since. A script, since a pragma
+        # that gives no rows is stepped once only by `execute`.
+        try:
+            self._database.executescript("PRAGMA incremental_vacuum")
+        except sqlite3.Error:
+            return  # a file that is larger than it could be
+
     def _run(self) -> None:
+        spent = 0.0
         while not self._closing:
-            self._wake.wait(FLUSH_SECONDS)
+            self._wake.wait(max(FLUSH_SECONDS - spent, _REST_SECONDS))
+            begun = time.monotonic()
             self.flush()
+            spent = time.monotonic() - begun
 
     def _fail(self, error: sqlite3.Error) -> None:
         # A full disk, or a file taken away: the program goes on, and the recording ends here.
@@ -256,9 +325,13 @@ class TraceWriter:
         pending: Mapping[int, bytes],
         rows: list[tuple[str, Sequence[object]]],
         meta: Mapping[str, object],
+        rings: RingState,
     ) -> None:
         database = self._database
         database.execute("BEGIN IMMEDIATE")
+        if rings.done >= 0:
+            database.execute("DELETE FROM rings WHERE part <= ?", (rings.done,))
+        database.executemany("INSERT OR REPLACE INTO rings VALUES (?,?,?,?)", rings.parts)
         for name, row in rows:
             marks = ",".join("?" * len(row))
             database.execute(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", row)
@@ -342,6 +415,14 @@ class TraceWriter:
 def _end_of(calls: bytes, place: int) -> int:
     start, spent = CALL_STRUCT.unpack_from(calls, place * CALL_BYTES)[:2]
     return int(start + spent)
+
+
+def _merged(some: bytes, others: bytes) -> bytes:
+    """Return calls of two sources in the order of their ends."""
+    import numpy as np
+
+    calls = np.frombuffer(some + others, dtype=np.dtype(CALL_FIELDS))
+    return calls[np.argsort(calls["start_ns"] + calls["dur_ns"], kind="stable")].tobytes()
 
 
 def _taken(entries: list[_Entry]) -> list[_Entry]:

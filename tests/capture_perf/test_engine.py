@@ -225,3 +225,21 @@ def test_the_engine_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     assert outcome.status == 2
     assert "perf engine cannot be used" in outcome.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_is_perf_where_it_is_permitted_and_says_so(tmp_path: Path) -> None:
+    """One line tells which engine it is; without the filter it is the other one, with the reason."""
+    before = prefix()
+    assert before is not None
+    for number, (options, engine, said) in enumerate([
+        ([], "perf", "qtrace: engine perf"),
+        (["--no-seccomp"], "ptrace", "qtrace: engine ptrace (not perf: every call has to stop)"),
+    ]):  # fmt: skip
+        recording = tmp_path / f"{number}.qtrace"
+        words = ["record", "-o", str(recording), "--engine", "auto", *options, "true"]
+        with running([*before, sys.executable, "-m", "qtrace", *words], stderr=subprocess.PIPE) as process:
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert errors.splitlines()[0] == said
+        with TraceReader(recording) as reader:
+            assert reader.meta["engine"] == engine

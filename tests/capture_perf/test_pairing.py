@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qtrace.capture.perf_calls import ENTER, EXIT, Array, End, Pairing, records_of
 from qtrace.model.records import CallFlag
+from qtrace.tracefile.rings import ENTER, EXIT, Array, End, Pairing, records_of
 
 RESTART_SYSCALL = 219
 READ, FUTEX = 0, 202

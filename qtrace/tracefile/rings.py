@@ -1,4 +1,7 @@
-"""Entries and exits from the ring buffers to calls, in bulk.
+"""Entries and exits from perf's ring buffers to calls, in bulk.
+
+The recorder makes calls of them as it finds the time; what a killed one had only stored as it came
+(the table `rings`), the reader makes calls of.
 
 What is guaranteed: of one thread, calls come out in the order in which they were made, and an entry is
 paired with its own exit, on whatever CPUs the two were recorded. A row is looked at only when every
@@ -11,14 +14,13 @@ in progress, calls that a signal interrupts, threads that end, gaps) goes throug
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from qtrace.capture.perf_events import ENTER_BYTES, EXIT_BYTES
-from qtrace.model.records import CALL_FIELDS, CALL_STRUCT, CallFlag
+from qtrace.model.records import CALL_FIELDS, CALL_STRUCT, ENTER_BYTES, EXIT_BYTES, CallFlag
 
 Array = np.ndarray[Any, Any]
 OpenCall = tuple[int, list[int], int, int]
@@ -39,8 +41,12 @@ EXIT = np.dtype({
     "itemsize": EXIT_BYTES,
 })  # fmt: skip
 _LOST, _SAMPLE = 2, 9  # PERF_RECORD_*
+_FIRST_WINDOW = 1 << 10
+_LATEST_NS = 1 << 61
+_HIGHEST = 1 << 15
+"""No number of a call is as high: a record that says so is damaged."""
 _CALL = np.dtype(CALL_FIELDS)
-_RESTARTS = (-512, -513, -514, -516)  # ERESTARTSYS and its kin, as in the loop
+RESTARTS = (-512, -513, -514, -516)  # ERESTARTSYS and its kin, as in the loop
 _FROM_PERF = int(CallFlag.FROM_PERF)
 _RESTARTED, _UNFINISHED, _KILLED = int(CallFlag.RESTARTED), int(CallFlag.UNFINISHED), int(CallFlag.KILLED)
 _ENTERS, _EXITS, _ENDS = 0, 1, 2
@@ -55,18 +61,21 @@ def records_of(raw: bytes, kind: np.dtype[Any]) -> tuple[list[Array], int]:
     """
     found: list[Array] = []
     lost = place = 0
+    window = _FIRST_WINDOW
     while place < len(raw):
-        records = np.frombuffer(raw, kind, (len(raw) - place) // kind.itemsize, place)
+        records = np.frombuffer(raw, kind, min((len(raw) - place) // kind.itemsize, window), place)
         other = np.flatnonzero((records["type"] != _SAMPLE) | (records["size"] != kind.itemsize))
         count = int(other[0]) if len(other) else len(records)
         if count:
             found.append(records[:count])
             place += count * kind.itemsize
-        if place < len(raw):
-            word = int.from_bytes(raw[place : place + 4], "little")
+        # Where other records are frequent (damage), not all that follows is looked at again and again.
+        window = _FIRST_WINDOW if count < len(records) else window * 2
+        if place < len(raw) and (count < len(records) or not len(records)):
+            word, size = int.from_bytes(raw[place : place + 4], "little"), raw[place + 6 : place + 8]
             if word == _LOST:
                 lost += int.from_bytes(raw[place + 16 : place + 24], "little")  # header, id, lost
-            place += max(int.from_bytes(raw[place + 6 : place + 8], "little"), 8)
+            place += max(int.from_bytes(size, "little"), 8)
     return found, lost
 
 
@@ -93,6 +102,14 @@ class _Threads:
     """Entries and exits whose other half is missing."""
     done: list[bytes] = field(default_factory=list)
 
+    def packed(self, calls: dict[int, OpenCall], until: Callable[[int], int]) -> dict[int, bytes]:
+        """Return unfinished records, by tid, of calls that last until a time that depends on the tid."""
+        found = {}
+        for tid, (start, (number, *args), flags, head) in calls.items():
+            spent, pid = until(tid) - start, self.pid_of.get(tid, tid)
+            found[tid] = CALL_STRUCT.pack(start, spent, tid, pid, number, flags | _UNFINISHED, 0, *args, head)
+        return found
+
     def enter(self, time_ns: int, pid: int, tid: int, call: list[int]) -> None:
         before = self.interrupted.pop(tid, None)
         self.pid_of[tid] = pid
@@ -112,7 +129,7 @@ class _Threads:
         if begun is None or (number != begun[1][0] and number != self.restart_number):
             self.unpaired += 1 if begun is None else 2
             return
-        if ret in _RESTARTS:
+        if ret in RESTARTS:
             self.interrupted[tid] = begun
             self.interrupted_at[tid] = time_ns
         else:
@@ -165,6 +182,37 @@ class Pairing:
         """Return the process of a thread that is in a call."""
         return self._threads.pid_of.get(tid, tid)
 
+    def pending(self, now_ns: int) -> dict[int, bytes]:
+        """Return a packed record, by tid, of each call that has not ended."""
+        threads = self._threads
+        every = threads.interrupted.copy() | threads.open_calls.copy()
+        return threads.packed(every, lambda tid: now_ns)
+
+    def state(self, now_ns: int) -> list[tuple[str, bytes]]:
+        """Return all from which another one could go on: kinds and contents of rows of the table `rings`."""
+        threads = self._threads
+        at = threads.interrupted_at
+        return [
+            ("open", b"".join(threads.packed(threads.open_calls, lambda tid: now_ns).values())),
+            ("interrupted", b"".join(threads.packed(threads.interrupted, at.__getitem__).values())),
+            ("enter", _as_given(self._enters, ENTER)),
+            ("exit", _as_given(self._exits, EXIT)),
+        ]
+
+    def go_on_from(self, kind: str, packed: bytes) -> None:
+        """Take up calls of another one's `state`: of kind ``open`` or ``interrupted``."""
+        threads = self._threads
+        for start, spent, tid, pid, number, flags, _, *args, head in CALL_STRUCT.iter_unpack(packed):
+            if not (0 <= start < _LATEST_NS and 0 <= spent < _LATEST_NS and 0 <= number < _HIGHEST):
+                continue  # a damaged recording's
+            begun = (start, [number, *args], flags & ~_UNFINISHED, head)
+            threads.pid_of[tid] = pid
+            if kind == "open":
+                threads.open_calls[tid] = begun
+            else:
+                threads.interrupted[tid] = begun
+                threads.interrupted_at[tid] = start + spent
+
     def calls(
         self, enters: Sequence[Array], exits: Sequence[Array], ends: Iterable[End], horizon_ns: int
     ) -> tuple[Array, Array]:
@@ -213,7 +261,7 @@ class Pairing:
         # whose exit is missing; the first of a thread that is in a call already.
         restarts = np.zeros(len(kind), bool)
         is_exit = kind == _EXITS
-        restarts[is_exit] = np.isin(exits["ret"][place[is_exit]], _RESTARTS)
+        restarts[is_exit] = np.isin(exits["ret"][place[is_exit]], RESTARTS)
         slow_pair = np.zeros(len(kind), bool)
         slow_pair[1:] = (restarts | ((kind == _ENTERS) & ~pair))[:-1] & same[:-1]
         slow_pair[:-1] |= pair[:-1] & restarts[1:]
@@ -271,3 +319,57 @@ def _records(enters: Array, exits: Array) -> Array:
     for number in range(6):
         found[f"a{number}"] = enters["args"][:, number]
     return found
+
+
+def _as_given(records: Array, kind: np.dtype[Any]) -> bytes:
+    # NumPy leaves the gaps between fields out when it joins arrays.
+    given = np.zeros(len(records), kind)
+    for name in kind.names or ():
+        given[name] = records[name]
+    return given.tobytes()
+
+
+def _possible(records: Array) -> Array:
+    # The slow way packs numbers anew, and must not stumble over what no kernel gives.
+    right = (records["nr"] >= 0) & (records["nr"] < _HIGHEST) & (records["tid"] > 0) & (records["time"] >= 0)
+    right &= records["time"] < _LATEST_NS
+    return records if right.all() else records[right]
+
+
+@dataclass(frozen=True, slots=True)
+class CallsLeft:
+    """What rows of the table `rings` hold."""
+
+    ended: Array
+    """Records of `CALL_FIELDS`, in no order."""
+    pending: list[bytes]
+    """Packed records of calls that have not ended."""
+    lost: int
+    """Entries and exits that the kernel had to drop."""
+    unpaired: int
+
+
+def calls_left(
+    rows: Iterable[tuple[int, int, str, bytes]], ends: Sequence[End], restart_number: int | None
+) -> CallsLeft:
+    """Make calls of what a killed recorder had stored as it came.
+
+    Args:
+        rows: Of the table `rings`, in order.
+        ends: Threads that have ended, at any time.
+        restart_number: Number of restart_syscall.
+    """
+    pairing = Pairing(restart_number)
+    pieces: dict[str, list[Array]] = {"enter": [], "exit": []}
+    lost = horizon = 0
+    for _, time_ns, kind, raw in rows:
+        horizon = max(horizon, time_ns)
+        if kind in pieces:
+            found, gone = records_of(raw, ENTER if kind == "enter" else EXIT)
+            pieces[kind] += [_possible(records) for records in found]
+            lost += gone
+        elif len(raw) % CALL_STRUCT.size == 0:
+            pairing.go_on_from(kind, raw)
+    # What is later than the last look into all rings may lack what came before it.
+    ended, _ = pairing.calls(pieces["enter"], pieces["exit"], ends, horizon)
+    return CallsLeft(ended, list(pairing.pending(horizon).values()), lost, pairing.unpaired)
