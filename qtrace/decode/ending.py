@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qtrace.decode.json_text import mapping_of
+from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import number_of
 
 if TYPE_CHECKING:
@@ -63,9 +64,19 @@ def _blows(decoded: Decoded, pid: int, died: int) -> Iterator[tuple[int, int]]:
         if event == "signal" and value in _ENDING:
             sender = mapping_of(detail).get("pid")
             if sender not in own:
-                yield time, int(value)
+                yield min(time, _struck(decoded, pid, died)), int(value)
         elif event == "exit" and value is not None and value & 0x7F == signal.SIGKILL and not _sent(decoded, pid):
-            yield time, int(signal.SIGKILL)
+            yield min(time, _struck(decoded, pid, time)), int(signal.SIGKILL)
+
+
+def _struck(decoded: Decoded, pid: int, died: int) -> int:
+    """Return when a killed process was torn out of its calls: others may have seen it before the recorder did."""
+    import numpy as np
+
+    calls = decoded.calls
+    torn = (calls["pid"] == pid) & (calls["flags"] & int(CallFlag.KILLED) != 0)
+    ends = calls["start_ns"][torn] + calls["dur_ns"][torn]
+    return int(np.min(ends[ends > died - _TOGETHER_NS], initial=died))
 
 
 def _sent(decoded: Decoded, pid: int) -> bool:

@@ -140,8 +140,9 @@ class _Threads:
         if begun is not None and begun[0] <= end.time_ns:
             self.open_calls.pop(end.tid, None)
             self.interrupted.pop(end.tid, None)
-            self.interrupted_at.pop(end.tid, None)
-            self.emit(end.tid, begun, end.time_ns, 0, _UNFINISHED | (_KILLED if end.killed else 0))
+            # One that was struck in a wait was taken out of it before anybody could see it end.
+            at = self.interrupted_at.pop(end.tid, end.time_ns)
+            self.emit(end.tid, begun, at, 0, _UNFINISHED | (_KILLED if end.killed else 0))
 
     def emit(self, tid: int, begun: OpenCall, end_ns: int, ret: int, more: int = 0) -> None:
         start, (number, *args), flags, head = begun

@@ -22,14 +22,15 @@ from qtrace.tracefile.reader import TraceReader
 from tests.capture.behaviours import every_behaviour, first_recording, needs_compiler, program
 from tests.capture.call_sequences import differences, of_recording, without
 from tests.capture.test_fidelity import CUT_SHORT, DECIDED_BY_TIMING, TIMED, _up_to_the_cut
-from tests.capture_perf.support import prefix, recorded_by
+from tests.capture_perf.support import recorded_by
+from tests.support.engines import command, needs_perf
 from tests.support.processes import in_session, qtrace, running, wait_until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 MESSAGES = 20_000
 NAMES = by_number(Architecture.X86_64)
 
-pytestmark = pytest.mark.skipif(prefix() is None, reason="perf is not permitted here (root or CAP_PERFMON, tracefs)")
+pytestmark = needs_perf
 
 QUEUE = f"""
 from multiprocessing import Process, Queue
@@ -145,12 +146,9 @@ sys.stdin.readline()
 def test_what_did_not_fit_into_the_rings_is_counted_and_said(tmp_path: Path) -> None:
     """While the tracer does not come to read its small rings: losses are in the file and on stderr."""
     recording = tmp_path / "small.qtrace"
-    before = prefix()
-    assert before is not None
-    words = ["record", "-f", "-o", str(recording), "--engine", "perf", "--perf-buffer", "12K", "-c", FULL]
-    command = [*before, sys.executable, "-m", "qtrace", *words]
+    words = ["record", "-f", "-o", str(recording), "--perf-buffer", "12K", "-c", FULL]
     pipes: dict[str, object] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with running(command, **pipes) as process:
+    with running(command("perf", *words), **pipes) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -186,11 +184,8 @@ os.read(first, 1)
 def test_calls_in_progress_are_in_the_file_with_what_they_point_to(tmp_path: Path) -> None:
     """While the program waits: the poll's descriptor, the length of the sleep, and the read, all unfinished."""
     recording = tmp_path / "waits.qtrace"
-    before = prefix()
-    assert before is not None
-    words = ["record", "-q", "-o", str(recording), "--engine", "perf", "--hang-after", "60", "-c", WAITS]
-    command = [*before, sys.executable, "-m", "qtrace", *words]
-    with running(command, stdout=subprocess.PIPE) as process:
+    words = ["record", "-q", "-o", str(recording), "--hang-after", "60", "-c", WAITS]
+    with running(command("perf", *words), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         wait_until(lambda: {"read", "poll", "clock_nanosleep"} <= _pending(recording).keys(), what="three calls")
@@ -229,15 +224,13 @@ def test_the_engine_refuses_what_it_cannot_do(tmp_path: Path) -> None:
 
 def test_auto_is_perf_where_it_is_permitted_and_says_so(tmp_path: Path) -> None:
     """One line tells which engine it is; without the filter it is the other one, with the reason."""
-    before = prefix()
-    assert before is not None
     for number, (options, engine, said) in enumerate([
         ([], "perf", "qtrace: engine perf"),
         (["--no-seccomp"], "ptrace", "qtrace: engine ptrace (not perf: every call has to stop)"),
     ]):  # fmt: skip
         recording = tmp_path / f"{number}.qtrace"
         words = ["record", "-o", str(recording), "--engine", "auto", *options, "true"]
-        with running([*before, sys.executable, "-m", "qtrace", *words], stderr=subprocess.PIPE) as process:
+        with running(command("perf", *words), stderr=subprocess.PIPE) as process:
             _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
         assert errors.splitlines()[0] == said

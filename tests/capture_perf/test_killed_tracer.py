@@ -6,16 +6,14 @@ import os
 import random
 import signal
 import struct
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from qtrace.model.syscalls import Architecture, number_of
 from qtrace.tracefile.reader import TraceReader
-from tests.capture_perf.support import prefix
+from tests.support.engines import command, needs_perf
 from tests.support.processes import in_session, running, wait_until
 
 PROGRAM = Path(__file__).resolve().parent / "programs" / "numbered_calls.py"
@@ -23,7 +21,7 @@ EACH = 1_000
 PROMISED_NS = 1_000_000_000
 ROUNDS = 3
 
-pytestmark = pytest.mark.skipif(prefix() is None, reason="perf is not permitted here (root or CAP_PERFMON, tracefs)")
+pytestmark = needs_perf
 
 
 def moments(folder: Path, writer: int) -> np.ndarray:
@@ -45,10 +43,8 @@ def numbers(reader: TraceReader) -> list[np.ndarray]:
 
 def killed_after(folder: Path, seconds: float) -> int:
     """Record, kill the tracer so long after the first calls, and return when that was."""
-    before = prefix()
-    assert before is not None
-    words = ["record", "-q", "-o", str(folder / "run.qtrace"), "--engine", "perf", str(PROGRAM), str(folder)]
-    with running([*before, sys.executable, "-m", "qtrace", *words]) as process:
+    words = ["record", "-q", "-o", str(folder / "run.qtrace"), str(PROGRAM), str(folder)]
+    with running(command("perf", *words)) as process:
         wait_until(lambda: len(moments(folder, 0)) and len(moments(folder, 1)), what="the first calls")
         time.sleep(seconds)
         killed_ns = time.monotonic_ns()
@@ -85,11 +81,9 @@ def test_at_full_speed_a_killed_tracer_lacks_at_most_the_last_second(tmp_path: P
 
 def test_what_was_taken_and_not_yet_made_calls_of_is_so_at_the_end(tmp_path: Path) -> None:
     """The same program, ended in order: no part of the rings is left, and the file has no room for any."""
-    before = prefix()
-    assert before is not None
     recording = tmp_path / "run.qtrace"
-    words = ["record", "-q", "-o", str(recording), "--engine", "perf", "--timeout", "2", str(PROGRAM), str(tmp_path)]
-    with running([*before, sys.executable, "-m", "qtrace", *words]) as process:
+    words = ["record", "-q", "-o", str(recording), "--timeout", "2", str(PROGRAM), str(tmp_path)]
+    with running(command("perf", *words)) as process:
         assert process.wait(60) == 124
     with TraceReader(recording) as reader:
         found = numbers(reader)

@@ -93,7 +93,7 @@ def test_a_thread_that_ends_leaves_its_call_unfinished() -> None:
     enters = enter(10, 1, READ) + enter(11, 2, READ) + enter(12, 3, READ)
     ends = [End(30, 1, True), End(31, 2, False), End(5, 3, True)]
     assert fed(pairing, enters, leave(29, 1, READ, INTERRUPTED), 99, *ends) == [
-        (10, 20, 1, READ, unfinished | CallFlag.KILLED, 0),
+        (10, 19, 1, READ, unfinished | CallFlag.KILLED, 0),
         (11, 20, 2, READ, unfinished, 0),
     ]
     assert list(pairing.open_calls) == [3], "its id was given to a new thread after that end"

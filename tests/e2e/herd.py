@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.engines import prefix
 from tests.support.pythons import found_pythons
 from tests.support.truth import Answer, Truth, ask_when_it_stands, explain_recorded, read_folder, started
 
@@ -34,10 +35,20 @@ def newest_python(truth: Truth) -> Path:
     return found_pythons()[max(versions, key=lambda text: int(text.split(".")[1]))]
 
 
+def _parameters(request: pytest.FixtureRequest, test: str) -> list[dict[str, Any]]:
+    items = [item for item in request.session.items if getattr(item, "originalname", "") == test]
+    return [item.callspec.params for item in items if item.path == request.path]  # type: ignore[attr-defined]
+
+
 def chosen(request: pytest.FixtureRequest, test: str) -> list[Truth]:
     """Return the programs that a parametrized test of this module will be run with, in its order."""
-    items = [item for item in request.session.items if getattr(item, "originalname", "") == test]
-    return [item.callspec.params["truth"] for item in items if item.path == request.path]  # type: ignore[attr-defined]
+    return [values["truth"] for values in _parameters(request, test)]
+
+
+def chosen_to_record(request: pytest.FixtureRequest, test: str) -> list[tuple[Truth, str]]:
+    """Return the programs and engines that a parametrized test of this module will be run with, in its order."""
+    found = [(values["truth"], values["engine"]) for values in _parameters(request, test)]
+    return [(truth, engine) for truth, engine in found if engine != "perf" or prefix() is not None]
 
 
 class Herd:
@@ -72,18 +83,18 @@ class Herd:
 class Recordings:
     """The answers to recordings that are made some at a time while the tests ask for them in turn."""
 
-    def __init__(self, queue: Iterable[Truth], hang_after_s: float, timeout_s: float) -> None:
+    def __init__(self, queue: Iterable[tuple[Truth, str]], hang_after_s: float, timeout_s: float) -> None:
         self._executor = ThreadPoolExecutor(RECORDINGS_AT_ONCE)
-        self._answers: dict[Path, Future[Answer]] = {
-            truth.path: self._executor.submit(
-                explain_recorded, truth, newest_python(truth), hang_after_s=hang_after_s, timeout_s=timeout_s
+        self._answers: dict[tuple[Path, str], Future[Answer]] = {
+            (truth.path, engine): self._executor.submit(
+                explain_recorded, truth, newest_python(truth), hang_after_s, timeout_s, engine
             )
-            for truth in queue
+            for truth, engine in queue
         }
 
-    def answer(self, truth: Truth) -> Answer:
-        """Return what the recording of a program says, when it is there."""
-        return self._answers[truth.path].result()
+    def answer(self, truth: Truth, engine: str) -> Answer:
+        """Return what an engine's recording of a program says, when it is there."""
+        return self._answers[truth.path, engine].result()
 
     def end(self) -> None:
         """Begin no more recordings, and wait for those that run."""

@@ -6,6 +6,7 @@ import pytest
 
 import qtrace as qtrace_api
 from qtrace.analyse.trace import Trace
+from tests.support.engines import DEFAULT, needs_perf
 from tests.support.processes import qtrace
 
 PROGRAM = """
@@ -30,14 +31,14 @@ MESSAGES = 20_000
 LEFT = 3
 
 
-@pytest.fixture(scope="module")
-def trace(tmp_path_factory: pytest.TempPathFactory) -> Trace:
-    """A recording of 20,000 messages, of which three are never taken."""
+@pytest.fixture(scope="module", params=[DEFAULT] if DEFAULT else ["ptrace", pytest.param("perf", marks=needs_perf)])
+def trace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    """A recording by each engine of 20,000 messages, of which three are never taken."""
     folder = tmp_path_factory.mktemp("conservation")
     script = folder / "many.py"
     script.write_text(PROGRAM)
     recording = folder / "many.qtrace"
-    outcome = qtrace("record", "-o", str(recording), str(script), str(MESSAGES), timeout_s=240)
+    outcome = qtrace("record", "-o", str(recording), str(script), str(MESSAGES), timeout_s=240, engine=request.param)
     assert outcome.status == 0, outcome.stderr
     return qtrace_api.load(recording)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from qtrace.errors import RecordingError
 from qtrace.tracefile.reader import TraceReader
+from tests.support.engines import both_engines, command
 from tests.support.processes import qtrace, running, stat_fields, tree, wait_until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -26,13 +26,14 @@ def _stands(recording: Path) -> bool:
         return False  # not begun yet
 
 
+@both_engines()
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_hung_program_that_was_killed_is_a_deadlock(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_hung_program_that_was_killed_is_a_deadlock(number: signal.Signals, engine: str, tmp_path: Path) -> None:
     """The verdict is that of the moment before the signal, and the exit is the program's own."""
     recording = tmp_path / "a.qtrace"
     script = str(EXAMPLES / "join_before_get.py")
-    command = [sys.executable, "-m", "qtrace", "record", "-q", "--on-hang", "wait", "-o", str(recording), script]
-    with running(command) as process:
+    words = ["record", "-q", "--on-hang", "wait", "-o", str(recording), script]
+    with running(command(engine, *words)) as process:
         wait_until(lambda: _stands(recording), what="the hang")
         members = tree(process.pid)[1:]
         for member in reversed(members):
@@ -45,7 +46,8 @@ def test_a_hung_program_that_was_killed_is_a_deadlock(number: signal.Signals, tm
     assert len(verdict["chain"]) == 3
 
 
-def test_a_program_that_kills_its_own_child_has_finished(tmp_path: Path) -> None:
+@both_engines()
+def test_a_program_that_kills_its_own_child_has_finished(engine: str, tmp_path: Path) -> None:
     """A SIGKILL of the program's own is no end from outside."""
     code = (
         "import multiprocessing as mp, time\n"
@@ -54,6 +56,6 @@ def test_a_program_that_kills_its_own_child_has_finished(tmp_path: Path) -> None
     )
     script, recording = tmp_path / "kills.py", tmp_path / "a.qtrace"
     script.write_text(code)
-    assert qtrace("record", "-q", "-o", str(recording), str(script)).status == 0
+    assert qtrace("record", "-q", "-o", str(recording), str(script), engine=engine).status == 0
     outcome = qtrace("explain", "--json", str(recording))
     assert (outcome.status, json.loads(outcome.stdout)["verdict"]) == (0, "finished")

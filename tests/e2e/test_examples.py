@@ -11,20 +11,21 @@ from typing import Any
 import pytest
 
 import qtrace as qtrace_api
+from tests.support.engines import both_engines, engine_params
 from tests.support.processes import Outcome, qtrace
 from tests.support.pythons import python_params
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TEN_SECONDS = 10.0
 
-every_python = pytest.mark.parametrize("python", python_params())
+every_python = pytest.mark.parametrize(("python", "engine"), engine_params(python_params()))
 
 
-def record(python: Path, tmp_path: Path, name: str, *arguments: str) -> tuple[Outcome, Path]:
+def record(python: Path, engine: str, tmp_path: Path, name: str, *arguments: str) -> tuple[Outcome, Path]:
     """Record an example and return how that went, and the recording."""
     recording = tmp_path / "example.qtrace"
     script = str(EXAMPLES / f"{name}.py")
-    outcome = qtrace("record", "--python", str(python), "-o", str(recording), script, *arguments)
+    outcome = qtrace("record", "--python", str(python), "-o", str(recording), script, *arguments, engine=engine)
     assert not outcome.leftovers
     return outcome, recording
 
@@ -44,10 +45,10 @@ def line_of(name: str, text: str) -> int:
 
 
 @every_python
-def test_join_before_get_is_a_deadlock_of_three(python: Path, tmp_path: Path) -> None:
+def test_join_before_get_is_a_deadlock_of_three(python: Path, engine: str, tmp_path: Path) -> None:
     """The parent joins, the child's main joins its feeder, the feeder has no room: a proven circle."""
     begun = time.monotonic()
-    outcome, recording = record(python, tmp_path, "join_before_get")
+    outcome, recording = record(python, engine, tmp_path, "join_before_get")
     # The bound is for a quiet machine; one that runs other tests beside has to be given more.
     assert time.monotonic() - begun < 3 * TEN_SECONDS
     assert outcome.status == 124
@@ -70,18 +71,18 @@ def test_join_before_get_is_a_deadlock_of_three(python: Path, tmp_path: Path) ->
 
 
 @every_python
-def test_each_link_names_the_next_among_its_providers(python: Path, tmp_path: Path) -> None:
+def test_each_link_names_the_next_among_its_providers(python: Path, engine: str, tmp_path: Path) -> None:
     """The chain is one: each wait's next is a provider of it, and the last one's is the first."""
-    _, recording = record(python, tmp_path, "join_before_get")
+    _, recording = record(python, engine, tmp_path, "join_before_get")
     chain = explained(recording, 1)["chain"]
     for link, following in zip(chain, [*chain[1:], chain[0]], strict=True):
         assert following["tid"] in [provider["tid"] for provider in link["providers"]]
 
 
 @every_python
-def test_a_torn_message_has_no_sender(python: Path, tmp_path: Path) -> None:
+def test_a_torn_message_has_no_sender(python: Path, engine: str, tmp_path: Path) -> None:
     """The reader waits for the rest of a message whose writer has ended: how much, and who it was."""
-    outcome, recording = record(python, tmp_path, "cancel_join_thread")
+    outcome, recording = record(python, engine, tmp_path, "cancel_join_thread")
     assert outcome.status == 124
     verdict = explained(recording, 1)
     assert (verdict["verdict"], verdict["pattern"]) == ("orphaned", "torn-message")
@@ -95,18 +96,18 @@ def test_a_torn_message_has_no_sender(python: Path, tmp_path: Path) -> None:
 
 @every_python
 @pytest.mark.parametrize("name", ["join_before_get", "cancel_join_thread"])
-def test_a_message_that_fits_is_no_hang(python: Path, tmp_path: Path, name: str) -> None:
+def test_a_message_that_fits_is_no_hang(python: Path, engine: str, tmp_path: Path, name: str) -> None:
     """Below the pipe's limit both programs end by themselves, with their own exit status."""
-    outcome, recording = record(python, tmp_path, name, "60000")
+    outcome, recording = record(python, engine, tmp_path, name, "60000")
     assert outcome.status == 0, outcome.stderr
     verdict = explained(recording, 0)
     assert (verdict["verdict"], verdict["chain"]) == ("finished", [])
 
 
 @every_python
-def test_a_pipe_filled_by_its_only_reader_is_orphaned(python: Path, tmp_path: Path) -> None:
+def test_a_pipe_filled_by_its_only_reader_is_orphaned(python: Path, engine: str, tmp_path: Path) -> None:
     """65,536 bytes pass and 65,537 do not; nobody else could read them."""
-    outcome, recording = record(python, tmp_path, "pipe_size")
+    outcome, recording = record(python, engine, tmp_path, "pipe_size")
     assert outcome.status == 124
     assert re.findall(r"size (\d+) passes", outcome.stdout) == ["65535", "65536"]
     verdict = explained(recording, 1)
@@ -114,9 +115,9 @@ def test_a_pipe_filled_by_its_only_reader_is_orphaned(python: Path, tmp_path: Pa
 
 
 @every_python
-def test_a_larger_pipe_lets_it_pass(python: Path, tmp_path: Path) -> None:
+def test_a_larger_pipe_lets_it_pass(python: Path, engine: str, tmp_path: Path) -> None:
     """F_SETPIPE_SZ makes room, and the level's table has the new capacity."""
-    outcome, recording = record(python, tmp_path, "resize_pipe")
+    outcome, recording = record(python, engine, tmp_path, "resize_pipe")
     assert outcome.status == 0
     assert explained(recording, 0)["verdict"] == "finished"
     fill = qtrace_api.load(recording).fill
@@ -125,17 +126,18 @@ def test_a_larger_pipe_lets_it_pass(python: Path, tmp_path: Path) -> None:
 
 
 @every_python
-def test_the_right_order_finishes(python: Path, tmp_path: Path) -> None:
+def test_the_right_order_finishes(python: Path, engine: str, tmp_path: Path) -> None:
     """Get before join: nothing is stuck."""
-    outcome, recording = record(python, tmp_path, "drained_queue")
+    outcome, recording = record(python, engine, tmp_path, "drained_queue")
     assert outcome.status == 0
     assert explained(recording, 0)["verdict"] == "finished"
 
 
-def test_the_verdict_in_words_has_twelve_lines_at_most(tmp_path: Path) -> None:
+@both_engines()
+def test_the_verdict_in_words_has_twelve_lines_at_most(engine: str, tmp_path: Path) -> None:
     """A headline, the chain with process, thread, line, call and object, and the advice."""
     recording = tmp_path / "a.qtrace"
-    outcome = qtrace("record", "-o", str(recording), str(EXAMPLES / "join_before_get.py"))
+    outcome = qtrace("record", "-o", str(recording), str(EXAMPLES / "join_before_get.py"), engine=engine)
     said = qtrace("explain", str(recording)).stdout
     assert len(said.splitlines()) <= 12
     assert said.startswith("deadlock, proven, join-before-drain:")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.herd import Herd, Recordings, chosen, truths
+from tests.e2e.herd import Herd, Recordings, chosen, chosen_to_record, truths
+from tests.support.engines import engine_params
 from tests.support.truth import Truth, faults
 
 HANGS = truths("hangs")
@@ -14,9 +15,8 @@ HANG_AFTER_S = 2.0
 TIMEOUT_S = 20.0
 
 
-def _programs(mode: str) -> pytest.MarkDecorator:
-    found = [truth for truth in HANGS if mode in truth.modes]
-    return pytest.mark.parametrize("truth", found, ids=lambda truth: truth.path.stem)
+def _programs(mode: str) -> list[Truth]:
+    return [truth for truth in HANGS if mode in truth.modes]
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,13 @@ def herd(request: pytest.FixtureRequest) -> Iterator[Herd]:
 @pytest.fixture(scope="module")
 def recordings(request: pytest.FixtureRequest) -> Iterator[Recordings]:
     """The programs, run under the tracer."""
-    made = Recordings(chosen(request, "test_a_recorded_program_that_hangs_is_explained"), HANG_AFTER_S, TIMEOUT_S)
+    test = "test_a_recorded_program_that_hangs_is_explained"
+    made = Recordings(chosen_to_record(request, test), HANG_AFTER_S, TIMEOUT_S)
     yield made
     made.end()
 
 
-@_programs("pid")
+@pytest.mark.parametrize("truth", _programs("pid"), ids=lambda truth: truth.path.stem)
 def test_a_bare_program_that_hangs_is_explained(truth: Truth, herd: Herd) -> None:
     """`explain PID` finds verdict, pattern and chain, and exits with 1."""
     answer = herd.answer(truth)
@@ -43,10 +44,10 @@ def test_a_bare_program_that_hangs_is_explained(truth: Truth, herd: Herd) -> Non
     assert faults(truth, answer) == [], answer.verdict.get("headline")
 
 
-@_programs("record")
-def test_a_recorded_program_that_hangs_is_explained(truth: Truth, recordings: Recordings) -> None:
-    """`record` ends the program with 124, and `explain FILE` finds verdict, pattern and chain."""
-    answer = recordings.answer(truth)
+@pytest.mark.parametrize(("truth", "engine"), engine_params(_programs("record")))
+def test_a_recorded_program_that_hangs_is_explained(truth: Truth, engine: str, recordings: Recordings) -> None:
+    """`record` ends the program with 124, and `explain FILE` finds verdict, pattern and chain; by both engines."""
+    answer = recordings.answer(truth, engine)
     assert answer.ended is None, "the program ended by itself"
     assert faults(truth, answer) == [], answer.verdict.get("headline") or answer.said
     assert answer.record_status == 124

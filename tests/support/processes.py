@@ -6,11 +6,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.engines import DEFAULT, command
 
 
 def stat_fields(pid: int) -> list[str] | None:
@@ -103,15 +104,16 @@ class Outcome:
     """Living processes of its session after it ended; the helper has ended them."""
 
 
-def qtrace(*arguments: str, cwd: Path | None = None, timeout_s: float = 60.0, **options: object) -> Outcome:
-    """Run the qtrace command to its end.
+def qtrace(
+    *arguments: str, cwd: Path | None = None, timeout_s: float = 60.0, engine: str = DEFAULT, **options: object
+) -> Outcome:
+    """Run the qtrace command to its end, by an engine where it records.
 
     Raises:
         subprocess.TimeoutExpired: It did not end in time; its tree has been killed.
     """
-    command = [sys.executable, "-m", "qtrace", *arguments]
     pipes: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": cwd}
-    with running(command, **(pipes | options)) as process:
+    with running(command(engine, *arguments), **(pipes | options)) as process:
         stdout, stderr = process.communicate(timeout=timeout_s)
         leftovers = tuple(in_session(process.pid))
     return Outcome(process.returncode, stdout, stderr, leftovers)

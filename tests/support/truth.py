@@ -25,7 +25,6 @@ import json
 import os
 import pty
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.engines import DEFAULT, command
 from tests.support.processes import Outcome, qtrace, running, stat_fields, tree
 
 STUCK = frozenset({"deadlock", "orphaned", "livelock"})
@@ -288,7 +288,9 @@ def explain_bare(truth: Truth, python: Path) -> Answer:
         return ask_when_it_stands(truth, process)
 
 
-def explain_recorded(truth: Truth, python: Path, hang_after_s: float = 2.0, timeout_s: float | None = None) -> Answer:
+def explain_recorded(
+    truth: Truth, python: Path, hang_after_s: float = 2.0, timeout_s: float | None = None, engine: str = DEFAULT
+) -> Answer:
     """Run a program under ``qtrace record``, and return what ``qtrace explain FILE`` says of it.
 
     Raises:
@@ -299,10 +301,10 @@ def explain_recorded(truth: Truth, python: Path, hang_after_s: float = 2.0, time
     timeout_s = max(timeout_s, truth.settle_s + 7.0 if truth.settle_s > SETTLE_S else 0.0)
     with tempfile.TemporaryDirectory(prefix="qtrace-recording-") as folder:
         recording = Path(folder, "program.qtrace")
-        command = [sys.executable, "-m", "qtrace", "record", "-q", "-o", str(recording), "--python", str(python)]
-        command += ["--hang-after", f"{hang_after_s:g}", "--timeout", f"{timeout_s:g}", str(truth.path)]
+        words = ["record", "-q", "-o", str(recording), "--python", str(python)]
+        words += ["--hang-after", f"{hang_after_s:g}", "--timeout", f"{timeout_s:g}", str(truth.path)]
         log = Path(folder, "log")
-        with log.open("wb") as errors, started(truth, command, stderr=errors) as process:
+        with log.open("wb") as errors, started(truth, command(engine, *words), stderr=errors) as process:
             status = process.wait(timeout=timeout_s + 60.0)
         if not recording.exists():
             return Answer({}, 2, 0.0, said=log.read_text(errors="replace"), record_status=status)
