@@ -43,7 +43,7 @@ class Take:
         lost = 0
         for part in self.parts:
             if part.kind == kind:
-                pieces, gone = records_of(part.raw or b"", _LAYOUTS[kind])
+                pieces, gone = records_of(part.raw or b"", LAYOUTS[kind])
                 found += pieces
                 lost += gone
         return found, lost
@@ -139,7 +139,7 @@ class LastSeen:
         return found
 
 
-_LAYOUTS: dict[str, np.dtype[Any]] = {"enter": ENTER, "exit": EXIT}
+LAYOUTS: dict[str, np.dtype[Any]] = {"enter": ENTER, "exit": EXIT}
 
 
 def _begun(row: Any) -> OpenCall:

@@ -18,7 +18,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -26,10 +26,10 @@ import numpy as np
 from qtrace.capture import procfs
 from qtrace.capture.callhooks import duration_of
 from qtrace.capture.memory import MemoryReader
-from qtrace.capture.perf_backlog import Backlog, LastSeen, Take
+from qtrace.capture.perf_backlog import LAYOUTS, Backlog, LastSeen, Take
 from qtrace.model.futex import FUTEX_COMMAND, FUTEX_WAITS
 from qtrace.model.records import CALL_FIELDS, ENTER_BYTES, UNPAIRED, CallFlag
-from qtrace.model.syscalls import Architecture, by_number, number_of
+from qtrace.model.syscalls import Architecture, by_number
 from qtrace.tracefile.rings import ENTER, End, OpenCall, Pairing, records_of
 from qtrace.tracefile.writer import RingState, TraceWriter
 
@@ -65,6 +65,34 @@ _STATE_PARTS = {"open": 0, "interrupted": -1, "enter": -2, "exit": -3}
 _Entry = TypeVar("_Entry")
 
 
+class LateRings:
+    """Rings of threads that were found late, and that may have inherited the events of the others, too."""
+
+    def __init__(self, rings: Rings, tids: Iterable[int]) -> None:
+        self._rings = rings
+        self._tids = np.array(sorted(tids), np.int32)
+        self._inherited = np.zeros(len(self._tids), bool)
+
+    def take(self) -> list[tuple[str, bytes]]:
+        """Return what they give: to be asked before the others, which then have no less of the same threads."""
+        kinds = (("enter", self._rings.enters), ("exit", self._rings.exits))
+        return [(kind, raw) for kind, rings in kinds for ring in rings if (raw := ring.take())]
+
+    def without_twins(
+        self, late: Sequence[tuple[str, bytes]], others: Sequence[tuple[str, bytes]]
+    ) -> list[tuple[str, bytes]]:
+        """Return what these have given, but for the threads that are found in what the others have given."""
+        for kind, raw in others:
+            for records in records_of(raw, LAYOUTS[kind])[0]:
+                self._inherited |= np.isin(self._tids, records["tid"])
+        twins = self._tids[self._inherited]
+        kept = []
+        for kind, raw in late:
+            for records in records_of(raw, LAYOUTS[kind])[0]:
+                kept.append((kind, records[~np.isin(records["tid"], twins)].tobytes()))
+        return kept
+
+
 class Collector(threading.Thread):
     """The thread that reads the rings, and what is known from them."""
 
@@ -76,6 +104,8 @@ class Collector(threading.Thread):
         hooks: PerfHooks,
         machine: Architecture,
         most_bytes: int | None = None,
+        late: LateRings | None = None,
+        joins: bool = False,
     ) -> None:
         """Make a collector; `start` begins.
 
@@ -86,6 +116,8 @@ class Collector(threading.Thread):
             hooks: Looks up what calls are on.
             machine: Whose numbers the calls have.
             most_bytes: How much may wait, where that is less than by default.
+            late: Rings of threads that may fill the others, too.
+            joins: Whether calls are made of nothing until `all_joined` is called.
         """
         super().__init__(name="qtrace-perf", daemon=True)
         self.lost = 0
@@ -96,8 +128,9 @@ class Collector(threading.Thread):
         self._writer = writer
         self._sink = sink
         self._hooks = hooks
+        self._late, self._joins = late, joins
         self._most_bytes = min(most_bytes or _MOST_BYTES, _MOST_BYTES)
-        self._pairing = Pairing(number_of("restart_syscall", machine))
+        self._pairing = Pairing(machine)
         self._names = {number: row.name for number, row in by_number(machine).items()}
         self._ends: list[End] = []
         self._made: list[bytes] = []
@@ -126,6 +159,20 @@ class Collector(threading.Thread):
         """A thread has ended: the call that it is in never returns."""
         self._ends.append(End(time_ns, tid, killed))
         self._last_seen.calls.pop(tid, None)
+
+    def joined(self, tid: int, pid: int, call: list[int] | None, time_ns: int) -> None:
+        """A thread was there at the attach, in a call or in none."""
+        with self._lock:
+            self._pairing.join(tid, pid, call, time_ns)
+
+    def all_joined(self, time_ns: int) -> None:
+        """All threads that were there at the attach are known, and recorded since a time."""
+        self._pairing.all_joined(time_ns)
+        self._joins = False
+
+    def left(self, time_ns: int) -> None:
+        """The tree is about to be let go."""
+        self._pairing.left(time_ns)
 
     def open_calls(self) -> dict[int, OpenCall]:
         """Return the calls in progress at this moment, by tid."""
@@ -166,7 +213,7 @@ class Collector(threading.Thread):
 
     def finish(self) -> None:
         """Take what is left, make calls of it, and end: no tracee lives."""
-        self._over = True
+        self._over, self._joins = True, False
         os.eventfd_write(self._wake, 1)
         if self.is_alive():
             self.join()
@@ -217,7 +264,10 @@ class Collector(threading.Thread):
 
     def _take(self) -> None:
         now = time.monotonic_ns()
+        late = self._late.take() if self._late is not None else []
         contents = [(kind, ring.take()) for kind, rings in self._by_kind() for ring in rings]
+        if late and self._late is not None:
+            contents += self._late.without_twins(late, contents)
         # Every ring was read after this time.
         self._taken_ns = now
         contents = [(kind, raw) for kind, raw in contents if raw]
@@ -274,7 +324,7 @@ class Collector(threading.Thread):
         """Make calls of the oldest take, if there is one and it is in memory. With `_lock` held."""
         with self._take_lock:
             backlog = self._backlog
-            if not backlog.takes or any(part.raw is None for part in backlog.takes[0].parts):
+            if self._joins or not backlog.takes or any(part.raw is None for part in backlog.takes[0].parts):
                 return False
             take = backlog.next_done()
         self._make(take)

@@ -9,6 +9,7 @@ from qtrace.errors import EngineError
 from qtrace.model.syscalls import Architecture, Trait, number_of
 
 if TYPE_CHECKING:
+    from qtrace.capture.perf_attach import JoinedTree
     from qtrace.capture.perf_collector import Collector
     from qtrace.capture.perf_events import Rings
     from qtrace.capture.perf_hooks import PerfHooks
@@ -80,8 +81,10 @@ def collector_of(
     hooks: PerfHooks,
     machine: Architecture,
     most_bytes: int | None = None,
+    joined: JoinedTree | None = None,
 ) -> Collector:
     """Return a collector. NumPy is imported here: a tenth of a second that the ptrace engine saves."""
-    from qtrace.capture.perf_collector import Collector
+    from qtrace.capture.perf_collector import Collector, LateRings
 
-    return Collector(rings, writer, sink, hooks, machine, most_bytes)
+    late = LateRings(joined.late_rings, joined.late) if joined is not None and joined.late_rings is not None else None
+    return Collector(rings, writer, sink, hooks, machine, most_bytes, late, joined is not None)

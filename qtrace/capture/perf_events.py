@@ -31,15 +31,19 @@ _TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 _PERF_EVENT_OPEN: Final = {"x86_64": 298, "aarch64": 241}
 _CLOEXEC: Final = 8
 
-_TYPE_TRACEPOINT: Final = 2
+_TYPE_SOFTWARE, _TYPE_TRACEPOINT = 1, 2
+_DUMMY: Final = 9
+"""PERF_COUNT_SW_DUMMY: counts nothing, and carries what the kernel tells of tasks."""
 _ATTR = struct.Struct("<IIQQQQQIIQQQQIiQIHHIIQQ")  # struct perf_event_attr, 136 bytes (PERF_ATTR_SIZE_VER8)
 _SAMPLE_TID, _SAMPLE_TIME, _SAMPLE_RAW = 1 << 1, 1 << 2, 1 << 10
 _DISABLED, _INHERIT, _ENABLE_ON_EXEC, _WATERMARK = 1 << 0, 1 << 1, 1 << 12, 1 << 14
-_SAMPLE_ID_ALL, _USE_CLOCKID = 1 << 18, 1 << 25
+_COMM, _TASK = 1 << 9, 1 << 13
+_SAMPLE_ID_ALL, _COMM_EXEC, _USE_CLOCKID = 1 << 18, 1 << 24, 1 << 25
 _CLOCK_MONOTONIC: Final = 1
 _READ_LOST: Final = 1 << 4  # PERF_FORMAT_LOST, Linux 6.0
 
-_ENABLE, _SET_FILTER = 0x2400, 0x40082406  # _IO('$', 0), _IOW('$', 6, char *)
+_ENABLE, _DISABLE, _SET_OUTPUT = 0x2400, 0x2401, 0x2405  # _IO('$', 0), _IO('$', 1), _IO('$', 5)
+_SET_FILTER: Final = 0x40082406  # _IOW('$', 6, char *)
 _HEAD_WORD, _TAIL_WORD = 1024 // 8, 1032 // 8  # data_head and data_tail of struct perf_event_mmap_page
 
 ENTER_RING_BYTES: Final = 8 << 20
@@ -62,7 +66,7 @@ def tracepoint_folder() -> Path | None:
 
 
 def tracepoint_id(name: str) -> int:
-    """Return the number of a raw_syscalls tracepoint.
+    """Return the number of a tracepoint, such as ``raw_syscalls/sys_enter``.
 
     Raises:
         OSError: tracefs is not mounted or not readable.
@@ -70,7 +74,7 @@ def tracepoint_id(name: str) -> int:
     folder = tracepoint_folder()
     if folder is None:
         raise FileNotFoundError(errno.ENOENT, "tracefs is not mounted, or not readable", str(_TRACEFS[0]))
-    return int((folder / name / "id").read_text())
+    return int((folder.parent / name / "id").read_text())
 
 
 def why_not() -> str:
@@ -81,11 +85,11 @@ def why_not() -> str:
     if platform.machine() not in _PERF_EVENT_OPEN:
         return f"it does not know {platform.machine()}"
     try:
-        number = tracepoint_id("sys_enter")
+        kind = tracepoint("raw_syscalls/sys_enter")
     except OSError:
         return "tracefs is not mounted, or not readable"
     try:
-        os.close(_open(_attributes(number, 1, 0), os.getpid(), -1))
+        os.close(_open(_attributes(kind, 1, 0), os.getpid(), -1))
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             return "it needs CAP_PERFMON, or kernel.perf_event_paranoid below 2"
@@ -93,12 +97,37 @@ def why_not() -> str:
     return ""
 
 
-def _attributes(number: int, watermark: int, read_format: int, on_exec: bool = True) -> bytes:
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """What an event is about."""
+
+    type: int
+    config: int
+    flags: int = 0
+    accepted: bytes = b""
+    """The filter of a tracepoint; empty for none."""
+
+
+def tracepoint(name: str, accepted: bytes = b"") -> EventKind:
+    """Return the event of a tracepoint, such as ``raw_syscalls/sys_enter``.
+
+    Raises:
+        OSError: tracefs is not mounted or not readable.
+    """
+    return EventKind(_TYPE_TRACEPOINT, tracepoint_id(name), 0, accepted)
+
+
+def tasks() -> EventKind:
+    """Return the event that tells of new threads and processes, of their ends, and of exec."""
+    return EventKind(_TYPE_SOFTWARE, _DUMMY, _COMM | _TASK | _COMM_EXEC)
+
+
+def _attributes(kind: EventKind, watermark: int, read_format: int, on_exec: bool = True) -> bytes:
     flags = _DISABLED | _INHERIT | _WATERMARK | _SAMPLE_ID_ALL | _USE_CLOCKID | (_ENABLE_ON_EXEC if on_exec else 0)
     sample = _SAMPLE_TID | _SAMPLE_TIME | _SAMPLE_RAW
     every_one = 1
     return _ATTR.pack(
-        _TYPE_TRACEPOINT, _ATTR.size, number, every_one, sample, read_format, flags, watermark,
+        kind.type, _ATTR.size, kind.config, every_one, sample, read_format, flags | kind.flags, watermark,
         0, 0, 0, 0, 0, 0, _CLOCK_MONOTONIC, 0, 0, 0, 0, 0, 0, 0, 0,
     )  # fmt: skip
 
@@ -137,16 +166,18 @@ def filter_text(numbers: Collection[int], first: Collection[int] = ()) -> bytes:
 class Ring:
     """One event on one CPU, and its ring buffer."""
 
-    def __init__(self, number: int, pid: int, cpu: int, accepted: bytes, ring_bytes: int, on_exec: bool) -> None:
+    def __init__(
+        self, kind: EventKind, pid: int, cpu: int, ring_bytes: int, on_exec: bool, watermark: int | None = None
+    ) -> None:
         """Open the event, disabled, and map its buffer.
 
         Args:
-            number: The tracepoint's.
-            pid: The process; what it forks later is included.
+            kind: What it is about.
+            pid: The process, or thread; what it makes later is included.
             cpu: The CPU.
-            accepted: The filter.
             ring_bytes: Size of the buffer: a power of two, at least a page.
             on_exec: Begin when the process calls exec; else `enable` begins.
+            watermark: How many bytes wake up whoever polls the buffer; a quarter of it by default.
 
         Raises:
             OSError: The kernel refused.
@@ -155,25 +186,45 @@ class Ring:
         self._bytes = ring_bytes
         self._tail = 0
         self._tells_lost = True
-        watermark = ring_bytes // 4
+        self._others: list[int] = []
+        self._watermark = watermark = watermark or ring_bytes // 4
         try:
-            self.fd = _open(_attributes(number, watermark, _READ_LOST, on_exec), pid, cpu)
+            self.fd = _open(_attributes(kind, watermark, _READ_LOST, on_exec), pid, cpu)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            self.fd = _open(_attributes(number, watermark, 0, on_exec), pid, cpu)
+            self.fd = _open(_attributes(kind, watermark, 0, on_exec), pid, cpu)
             self._tells_lost = False
         try:
-            fcntl.ioctl(self.fd, _SET_FILTER, accepted)
+            if kind.accepted:
+                fcntl.ioctl(self.fd, _SET_FILTER, kind.accepted)
             self._map = mmap.mmap(self.fd, _PAGE + ring_bytes)
         except OSError:
             os.close(self.fd)
             raise
         self._words = memoryview(self._map)[:_PAGE].cast("Q")
 
+    def add(self, kind: EventKind, tid: int) -> None:
+        """Let another event, on any thread, fill this buffer too.
+
+        Raises:
+            OSError: The kernel refused, or the thread is gone.
+        """
+        fd = _open(_attributes(kind, self._watermark, _READ_LOST if self._tells_lost else 0, False), tid, self.cpu)
+        self._others.append(fd)
+        if kind.accepted:
+            fcntl.ioctl(fd, _SET_FILTER, kind.accepted)
+        fcntl.ioctl(fd, _SET_OUTPUT, self.fd)
+
     def enable(self) -> None:
         """Begin to record."""
-        fcntl.ioctl(self.fd, _ENABLE, 0)
+        for fd in (self.fd, *self._others):
+            fcntl.ioctl(fd, _ENABLE, 0)
+
+    def disable(self) -> None:
+        """Record no more; what is there can still be taken."""
+        for fd in (self.fd, *self._others):
+            fcntl.ioctl(fd, _DISABLE, 0)
 
     def take(self) -> bytes:
         """Return the records that have come since, and make room for new ones."""
@@ -192,13 +243,14 @@ class Ring:
         """Return how many records the kernel has dropped so far; None where it does not tell."""
         if not self._tells_lost:
             return None
-        return int(struct.unpack("<QQ", os.read(self.fd, 16))[1])
+        return sum(int(struct.unpack("<QQ", os.read(fd, 16))[1]) for fd in (self.fd, *self._others))
 
     def close(self) -> None:
         """Unmap and close."""
         self._words.release()
         self._map.close()
-        os.close(self.fd)
+        for fd in (*self._others, self.fd):
+            os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +285,7 @@ def ring_sizes(wanted_bytes: int | None, cpus: int) -> tuple[int, int]:
 
 
 def open_rings(pid: int, accepted: bytes, ring_bytes: int | None = None, *, on_exec: bool = True) -> Rings:
-    """Open the rings of a process and of all that it will fork.
+    """Open the rings of a process, or thread, and of all that it will make.
 
     Args:
         pid: The process.
@@ -258,13 +310,13 @@ def open_rings(pid: int, accepted: bytes, ring_bytes: int | None = None, *, on_e
 
 def _open_all(pid: int, cpus: list[int], accepted: bytes, sizes: tuple[int, int], on_exec: bool) -> Rings:
     enter_bytes, exit_bytes = sizes
-    enter_id, exit_id = tracepoint_id("sys_enter"), tracepoint_id("sys_exit")
+    enter, leave = (tracepoint(f"raw_syscalls/{name}", accepted) for name in ("sys_enter", "sys_exit"))
     with contextlib.ExitStack() as stack:
         enters: list[Ring] = []
         exits: list[Ring] = []
         for cpu in cpus:
-            for number, size, group in ((enter_id, enter_bytes, enters), (exit_id, exit_bytes, exits)):
-                ring = Ring(number, pid, cpu, accepted, size, on_exec)
+            for kind, size, group in ((enter, enter_bytes, enters), (leave, exit_bytes, exits)):
+                ring = Ring(kind, pid, cpu, size, on_exec)
                 stack.callback(ring.close)
                 group.append(ring)
         stack.pop_all()

@@ -171,3 +171,33 @@ class PerfHooks(CallHooks):
                 del self._images[pid]
             elif len(kept) < len(images):
                 images[:] = kept
+
+
+class AttachedHooks(PerfHooks):
+    """The looking up where no call stops at all: what is closed is known by the records alone."""
+
+    def __init__(self, sink: RowSink, machine: Architecture, placement: Placement) -> None:
+        """See `CallHooks`."""
+        super().__init__(sink, machine, placement)
+        self._closing = {number_of(name, machine): place for name, place in (("close", 0), ("dup2", 1), ("dup3", 1))}
+        self._close_range = number_of("close_range", machine)
+        self._any_closing = np.array([*self._closing, self._close_range], np.int64)
+
+    def forked(self, parent: int, child: int) -> None:
+        """A new process begins with what its parent knew, and with its mappings."""
+        super().forked(parent, child)
+        self._image(child).maps = self._image(parent).maps
+
+    def look_up(self, entered: Array, horizon_ns: int) -> None:
+        """See `PerfHooks`; then forget the descriptors that were closed or replaced."""
+        super().look_up(entered, horizon_ns)
+        for row in entered[np.isin(entered["nr"], self._any_closing)]:
+            known = self._known.get(int(row["pid"]))
+            if known is None:
+                continue
+            first, second = (int(row["args"][place]) & 0xFFFFFFFF for place in (0, 1))
+            if int(row["nr"]) == self._close_range:
+                for fd in [fd for fd in known.fds if first <= fd <= second]:
+                    del known.fds[fd]
+            else:
+                known.fds.pop((first, second)[self._closing[int(row["nr"])]], None)

@@ -33,6 +33,7 @@ from qtrace.model.version import VERSION
 from qtrace.tracefile.writer import Limits, TraceWriter
 
 if TYPE_CHECKING:
+    from qtrace.capture.perf_attach import JoinedTree
     from qtrace.capture.perf_collector import Collector
     from qtrace.model.snapshot import Snapshot
     from qtrace.model.verdict import Verdict
@@ -158,22 +159,31 @@ def record_running(
         PermissionRefusedError: The system does not permit tracing it.
         OutputExistsError: The output exists and is not to be overwritten.
         RecordingError: The output cannot be written.
-        EngineError: The perf engine was asked for.
+        EngineError: The engine that was asked for cannot be used here.
     """
     from qtrace.capture.attach import attach
     from qtrace.capture.snapshot import require_process
 
     machine = architecture()
     require_process(pid)
-    if options.engine == "perf":
-        raise EngineError("a running program is recorded by stops", "Leave --engine out, or say --engine ptrace.")
+    engine, _ = perf_engine.chosen(options.engine, filtered=True)
+    joined = None
+    if engine == "perf":
+        from qtrace.capture.perf_attach import join
+
+        joined = join(pid, machine, options.ring_bytes)
     with _kept_for_failure(options.output, options.overwrite) as keep_old:
-        writer = TraceWriter(options.output, overwrite=options.overwrite, limits=_limits(options))
-        recording = _Recording(writer, options, pid, judge, on_verdict, attached=True)
+        writer = TraceWriter(
+            options.output, overwrite=options.overwrite, limits=_limits(options), rings=engine == "perf"
+        )
+        recording = _Recording(writer, options, pid, judge, on_verdict, attached=True, engine=engine, joined=joined)
         try:
 
             def begin(now_ns: int) -> None:
-                attach(pid, recording.loop, recording.tracees, machine, now_ns)
+                if recording.begin_attached is not None:
+                    recording.begin_attached(now_ns)
+                else:
+                    attach(pid, recording.loop, recording.tracees, machine, now_ns)
 
             result = recording.run(procfs.argv(pid), begin)
         except QtraceError:
@@ -185,9 +195,8 @@ def record_running(
 
 
 def _limits(options: RecordOptions) -> Limits:
-    until = None if options.duration_ns is None else time.monotonic_ns() + options.duration_ns
     words = {"duration": f"{(options.duration_ns or 0) / 1e9:g} s"}
-    return Limits(options.max_events, options.max_bytes, until, options.last_ns, words)
+    return Limits(options.max_events, options.max_bytes, options.duration_ns, options.last_ns, words)
 
 
 def _filter(machine: Architecture, engine: str) -> bytes:
@@ -240,6 +249,7 @@ class _Recording:
         on_verdict: Callable[[Verdict, bool], None],
         attached: bool = False,
         engine: str = "ptrace",
+        joined: JoinedTree | None = None,
     ) -> None:
         self.writer = writer
         self.options = options
@@ -249,10 +259,14 @@ class _Recording:
         self.root = root
         self.machine = architecture()
         self.attached = attached
-        every_call = attached or not (options.use_seccomp and options.follow)
+        self.begin_attached: Callable[[int], None] | None = None
+        every_call = (attached and joined is None) or not (options.use_seccomp and options.follow)
         self.tracees = Tracees(writer.add_row, options.redact)
-        self.placement = Placement(options.placement, threading.get_native_id(), self.tracees.creator_of)
-        if engine == "perf":
+        placement = options.placement if joined is None else "free"
+        self.placement = Placement(placement, threading.get_native_id(), self.tracees.creator_of)
+        if joined is not None:
+            self.loop = self._attached_perf_loop(joined)
+        elif engine == "perf":
             self.loop = self._perf_loop()
         else:
             hooks = CallHooks(self._store_sighting, self.machine, self.placement)
@@ -296,6 +310,23 @@ class _Recording:
         emit = self.writer.add_calls
         return PerfLoop(self.tracees, hooks, emit, self._lifecycle, self.machine, collector=self.collector)
 
+    def _attached_perf_loop(self, joined: JoinedTree) -> Loop:
+        from qtrace.capture.perf_attach import LACKS
+        from qtrace.capture.perf_attached_loop import PerfAttachedLoop
+        from qtrace.capture.perf_hooks import AttachedHooks
+
+        hooks = AttachedHooks(self._store_sighting, self.machine, self.placement)
+        self.collector = perf_engine.collector_of(
+            joined.rings, self.writer, self.writer.add_row, hooks, self.machine, self.options.max_bytes, joined
+        )
+        self.writer.set_meta(lacks=LACKS)
+        loop = PerfAttachedLoop(
+            self.tracees, hooks, self.writer.add_calls, self._lifecycle,
+            joined=joined, machine=self.machine, see=hooks.see_descriptor, collector=self.collector,
+        )  # fmt: skip
+        self.begin_attached = loop.begin
+        return loop
+
     def _lifecycle(
         self, time_ns: int, pid: int, tid: int, event: str, value: int | None, detail: dict[str, object] | None
     ) -> None:
@@ -321,11 +352,12 @@ class _Recording:
         loop_ns, all_ns = time.thread_time_ns(), time.process_time_ns()
         try:
             with _handlers(self.loop, self.watch):
-                begin(start)
                 if self.collector is not None:
                     hurry()
                     hurry(self.writer.committing_tid)
                     self.collector.start()
+                begin(start)
+                self.writer.begin_duration()
                 self.watch.start()
                 self.loop.run()
         finally:

@@ -165,8 +165,15 @@ class Tracees:
         self.processes[pid].threads.add(tid)
         self._store_thread(thread)
 
-    def execed(self, pid: int, old_tid: int, now_ns: int) -> list[int]:
-        """Begin a new image; return the threads that the exec has ended (old_tid became pid)."""
+    def execed(self, pid: int, old_tid: int, now_ns: int, name: str = "") -> list[int]:
+        """Begin a new image; return the threads that the exec has ended (old_tid became pid).
+
+        Args:
+            pid: The process.
+            old_tid: The thread that called exec.
+            now_ns: When.
+            name: What the program is called, for where it has ended before it could be looked at.
+        """
         process = self.processes.get(pid)
         if process is None:
             self._add_process(pid, _parent_of(pid), now_ns, None)
@@ -187,6 +194,7 @@ class Tracees:
         process.image += 1
         self._look_up(process)
         self._note_kind(process, now_ns)
+        process.argv = process.argv or ((name,) if name else ())
         self._store_process(process)
         return ended
 

@@ -109,6 +109,7 @@ class Watch(threading.Thread):
     def run(self) -> None:
         """Look every 50 ms until the program is gone."""
         self._placement.keep_out()
+        self._start_ns = time.monotonic_ns()
         while not self._over.wait(_TICK_SECONDS) and not self._let_go:
             try:
                 self._turn(time.monotonic_ns())

@@ -114,8 +114,8 @@ def record(
         raise UsageError("times and limits have to be above zero", "For example: --hang-after 3 --timeout 60")
     if pid is not None and target:
         raise UsageError("-p and a program exclude one another", "Leave one of them out.")
-    if engine is Engine.AUTO and pid is None:
-        engine = _chosen_engine(not no_seccomp and follow, quiet)
+    if engine is Engine.AUTO:
+        engine = _chosen_engine(pid is not None or (not no_seccomp and follow), quiet)
     result = pipeline.record(
         pid if pid is not None else (target or []),
         output,

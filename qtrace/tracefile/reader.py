@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qtrace.errors import RecordingError
 from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CALL_STRUCT, UNPAIRED, CallFlag
-from qtrace.model.syscalls import Architecture, number_of
+from qtrace.model.syscalls import Architecture
 from qtrace.tracefile.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
 
 if TYPE_CHECKING:
@@ -350,8 +350,8 @@ class TraceReader:
             if end_ns is not None:
                 ends.append(End(end_ns, tid, killed.get((tid, end_ns), True)))
         machine = self.meta.get("architecture", "")
-        known = machine in set(Architecture)
-        return calls_left(self._ring_rows, ends, number_of("restart_syscall", Architecture(machine)) if known else None)
+        known = Architecture(machine) if machine in set(Architecture) else Architecture.X86_64
+        return calls_left(self._ring_rows, ends, known)
 
     def _losses_in_rings(self) -> list[Row]:
         left = self._in_rings

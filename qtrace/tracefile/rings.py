@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from qtrace.model.records import CALL_FIELDS, CALL_STRUCT, ENTER_BYTES, EXIT_BYTES, CallFlag
+from qtrace.model.syscalls import Architecture, number_of
 
 Array = np.ndarray[Any, Any]
 OpenCall = tuple[int, list[int], int, int]
@@ -48,6 +49,7 @@ _HIGHEST = 1 << 15
 _CALL = np.dtype(CALL_FIELDS)
 RESTARTS = (-512, -513, -514, -516)  # ERESTARTSYS and its kin, as in the loop
 _FROM_PERF = int(CallFlag.FROM_PERF)
+_AT_ATTACH = int(CallFlag.AT_ATTACH)
 _RESTARTED, _UNFINISHED, _KILLED = int(CallFlag.RESTARTED), int(CallFlag.UNFINISHED), int(CallFlag.KILLED)
 _ENTERS, _EXITS, _ENDS = 0, 1, 2
 
@@ -93,11 +95,17 @@ class _Threads:
     """Which call each thread is in: the slow way, and what remains from one batch to the next."""
 
     restart_number: int | None
+    makers: frozenset[int | None]
     open_calls: dict[int, OpenCall] = field(default_factory=dict)
     interrupted: dict[int, OpenCall] = field(default_factory=dict)
     interrupted_at: dict[int, int] = field(default_factory=dict)
     pid_of: dict[int, int] = field(default_factory=dict)
     """Of the threads that are in a call."""
+    joined: set[int] = field(default_factory=set)
+    """Threads that were there at an attach, and whose first exit may be that of an earlier call."""
+    joined_ns: int = 0
+    left_ns: int = _LATEST_NS
+    """Before the one and after the other time exits are seen of which the entries are not."""
     unpaired: int = 0
     """Entries and exits whose other half is missing."""
     done: list[bytes] = field(default_factory=list)
@@ -120,14 +128,26 @@ class _Threads:
                 self.open_calls[tid] = (start, old, flags | _RESTARTED, head)
                 return
             self.emit(tid, before, at, -512)
-        elif self.open_calls.pop(tid, None) is not None:
-            self.unpaired += 1
+        else:
+            lost = self.open_calls.pop(tid, None)
+            # One that was seen at an attach may have begun since: then this is its entry, or that of an earlier one.
+            self.unpaired += lost is not None and not lost[2] & _AT_ATTACH
         self.open_calls[tid] = (time_ns, call, _FROM_PERF, 0)
 
     def exit(self, time_ns: int, tid: int, number: int, ret: int) -> None:
-        begun = self.open_calls.pop(tid, None)
+        begun = self.open_calls.get(tid)
+        if begun is not None and time_ns < begun[0] and begun[2] & _AT_ATTACH:
+            return  # of a call before the one that was seen at the attach
+        self.open_calls.pop(tid, None)
+        if begun is None and ret == 0 and number in self.makers:
+            return  # a new thread comes out of the call that made it
         if begun is None or (number != begun[1][0] and number != self.restart_number):
-            self.unpaired += 1 if begun is None else 2
+            if begun is None and not self.joined_ns < time_ns < self.left_ns:
+                return
+            if tid in self.joined or (begun is not None and begun[2] & _AT_ATTACH):
+                self.joined.discard(tid)  # the end of a call that had begun before the attach
+            else:
+                self.unpaired += 1 if begun is None else 2
             return
         if ret in RESTARTS:
             self.interrupted[tid] = begun
@@ -153,13 +173,14 @@ class _Threads:
 class Pairing:
     """Makes calls of rows. One thread feeds it; others may copy `open_calls` and `interrupted`."""
 
-    def __init__(self, restart_number: int | None) -> None:
+    def __init__(self, machine: Architecture) -> None:
         """Begin with no thread in a call.
 
         Args:
-            restart_number: Number of restart_syscall, with which the kernel goes on with a wait.
+            machine: Whose numbers the calls have.
         """
-        self._threads = _Threads(restart_number)
+        makers = frozenset(number_of(name, machine) for name in ("clone", "clone3", "fork", "vfork"))
+        self._threads = _Threads(number_of("restart_syscall", machine), makers)
         self._enters: Array = np.empty(0, ENTER)
         self._exits: Array = np.empty(0, EXIT)
         self._ends: list[End] = []
@@ -213,6 +234,21 @@ class Pairing:
             else:
                 threads.interrupted[tid] = begun
                 threads.interrupted_at[tid] = start + spent
+
+    def all_joined(self, time_ns: int) -> None:
+        """From now on entries and exits are seen of every thread."""
+        self._threads.joined_ns = time_ns
+
+    def left(self, time_ns: int) -> None:
+        """From now on neither need be seen any more."""
+        self._threads.left_ns = time_ns
+
+    def join(self, tid: int, pid: int, call: list[int] | None, time_ns: int) -> None:
+        """Take note of a thread that is there at an attach, and of the call that it is in, if it is in one."""
+        self._threads.joined.add(tid)
+        if call is not None:
+            self._threads.pid_of[tid] = pid
+            self._threads.open_calls[tid] = (time_ns, call, _FROM_PERF | _AT_ATTACH, 0)
 
     def calls(
         self, enters: Sequence[Array], exits: Sequence[Array], ends: Iterable[End], horizon_ns: int
@@ -350,17 +386,15 @@ class CallsLeft:
     unpaired: int
 
 
-def calls_left(
-    rows: Iterable[tuple[int, int, str, bytes]], ends: Sequence[End], restart_number: int | None
-) -> CallsLeft:
+def calls_left(rows: Iterable[tuple[int, int, str, bytes]], ends: Sequence[End], machine: Architecture) -> CallsLeft:
     """Make calls of what a killed recorder had stored as it came.
 
     Args:
         rows: Of the table `rings`, in order.
         ends: Threads that have ended, at any time.
-        restart_number: Number of restart_syscall.
+        machine: Whose numbers the calls have.
     """
-    pairing = Pairing(restart_number)
+    pairing = Pairing(machine)
     pieces: dict[str, list[Array]] = {"enter": [], "exit": []}
     lost = horizon = 0
     for _, time_ns, kind, raw in rows:

@@ -54,8 +54,8 @@ class Limits:
     max_calls: int | None = None
     max_bytes: int | None = None
     """Of stored calls; the tables beside them are small."""
-    until_ns: int | None = None
-    """CLOCK_MONOTONIC: calls that end later are not stored."""
+    duration_ns: int | None = None
+    """Calls that end so long after `TraceWriter.begin_duration` are not stored."""
     last_ns: int | None = None
     """Keep only the last so many nanoseconds: a flight recorder."""
     words: Mapping[str, str] = field(default_factory=dict)
@@ -114,6 +114,7 @@ class TraceWriter:
         self.left_out: dict[str, LeftOut] = {}
         """What was left out on purpose, by reason."""
         self._limits = limits or Limits()
+        self._until_ns: int | None = None
         self._has_rings = rings
         self._create(path, overwrite)
         self._commit_lock = threading.Lock()
@@ -171,6 +172,11 @@ class TraceWriter:
                 f"cannot write the recording {path}: {error}",
                 "Choose a file in a folder that you may write to, with -o.",
             ) from None
+
+    def begin_duration(self) -> None:
+        """Let the time that is recorded begin now: getting ready is not part of it."""
+        if self._limits.duration_ns is not None:
+            self._until_ns = time.monotonic_ns() + self._limits.duration_ns
 
     @property
     def committing_tid(self) -> int:
@@ -352,10 +358,11 @@ class TraceWriter:
     def _within_limits(self, calls: bytes) -> bytes:
         """Return the part of the calls that is stored; the rest is counted."""
         limits = self._limits
-        if limits.until_ns is not None and time.monotonic_ns() >= limits.until_ns:
+        until_ns = self._until_ns
+        if until_ns is not None and time.monotonic_ns() >= until_ns:
             count = len(calls) // CALL_BYTES
             # Calls stand in the order of their end.
-            room = bisect.bisect_right(range(count), limits.until_ns, key=lambda place: _end_of(calls, place))
+            room = bisect.bisect_right(range(count), until_ns, key=lambda place: _end_of(calls, place))
             calls = self._cut(calls, room, f"--duration of {limits.words['duration']} was over")
         if limits.max_calls is not None:
             room = max(0, limits.max_calls - self.calls_written)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtrace.model.records import CallFlag
+from qtrace.model.syscalls import Architecture, number_of
 from qtrace.tracefile.rings import ENTER, EXIT, Array, End, Pairing, records_of
 
 RESTART_SYSCALL = 219
@@ -47,7 +48,7 @@ PERF = int(CallFlag.FROM_PERF)
 
 def test_an_entry_is_paired_with_the_exit_of_its_thread() -> None:
     """Two threads in turn, each with arguments and result of its own."""
-    pairing = Pairing(RESTART_SYSCALL)
+    pairing = Pairing(Architecture.X86_64)
     enters = enter(10, 1, READ, 3, 99, 4) + enter(11, 2, FUTEX, 8)
     found, entered = pairing.calls(
         records_of(enters, ENTER)[0], records_of(leave(20, 2, FUTEX, -11) + leave(30, 1, READ, 4), EXIT)[0], [], 99
@@ -63,7 +64,7 @@ def test_an_entry_is_paired_with_the_exit_of_its_thread() -> None:
 
 def test_what_is_later_than_the_horizon_waits() -> None:
     """The exit is in one batch, the entry in the one before, and nothing is seen ahead of time."""
-    pairing = Pairing(RESTART_SYSCALL)
+    pairing = Pairing(Architecture.X86_64)
     assert fed(pairing, enter(10, 1, READ), leave(30, 1, READ, 0), 20) == []
     assert pairing.open_calls[1][:2] == (10, [READ, 0, 0, 0, 0, 0, 0])
     assert fed(pairing, b"", b"", 40) == [(10, 20, 1, READ, PERF, 0)]
@@ -72,7 +73,7 @@ def test_what_is_later_than_the_horizon_waits() -> None:
 
 def test_a_wait_that_goes_on_after_a_signal_is_one_call() -> None:
     """By restart_syscall or by the same call again; another call ends it where it was interrupted."""
-    pairing = Pairing(RESTART_SYSCALL)
+    pairing = Pairing(Architecture.X86_64)
     enters = enter(10, 1, READ, 5) + enter(20, 1, RESTART_SYSCALL) + enter(40, 1, READ, 6) + enter(60, 1, READ, 6)
     exits = leave(15, 1, READ, BLOCK) + leave(30, 1, RESTART_SYSCALL, 1) + leave(45, 1, READ, INTERRUPTED)
     assert fed(pairing, enters, exits + leave(70, 1, READ, 2), 99) == [
@@ -89,7 +90,7 @@ def test_a_wait_that_goes_on_after_a_signal_is_one_call() -> None:
 def test_a_thread_that_ends_leaves_its_call_unfinished() -> None:
     """Killed inside of it, also when the kernel had already taken it out of its wait."""
     unfinished = PERF | CallFlag.UNFINISHED
-    pairing = Pairing(RESTART_SYSCALL)
+    pairing = Pairing(Architecture.X86_64)
     enters = enter(10, 1, READ) + enter(11, 2, READ) + enter(12, 3, READ)
     ends = [End(30, 1, True), End(31, 2, False), End(5, 3, True)]
     assert fed(pairing, enters, leave(29, 1, READ, INTERRUPTED), 99, *ends) == [
@@ -101,12 +102,30 @@ def test_a_thread_that_ends_leaves_its_call_unfinished() -> None:
 
 def test_gaps_are_counted_and_do_not_join_strangers() -> None:
     """An exit without entry, an entry without exit, and the kernel's own count of dropped records."""
-    pairing = Pairing(RESTART_SYSCALL)
+    pairing = Pairing(Architecture.X86_64)
     raw = enter(10, 1, READ) + lost(5) + enter(40, 1, FUTEX) + lost(2)
     pieces, dropped = records_of(raw, ENTER)
     assert (sum(map(len, pieces)), dropped) == (2, 7)
     assert fed(pairing, raw, leave(5, 2, READ, 1) + leave(50, 1, FUTEX, 0), 99) == [(40, 10, 1, FUTEX, PERF, 0)]
     assert pairing.unpaired == 2
+
+
+def test_what_began_before_an_attach_is_no_loss() -> None:
+    """Exits of earlier calls, the call in progress, and a new thread that comes out of the call of its maker."""
+    clone = number_of("clone", Architecture.X86_64) or 0
+    pairing = Pairing(Architecture.X86_64)
+    pairing.join(1, 7, [READ, 3, 0, 0, 0, 0, 0], 50)
+    pairing.join(2, 7, None, 50)
+    pairing.all_joined(40)
+    exits = leave(35, 1, READ, 1) + leave(45, 1, READ, 2) + leave(60, 1, READ, 3)
+    exits += leave(61, 2, FUTEX, 0) + leave(62, 3, clone, 0)
+    assert fed(pairing, b"", exits, 99) == [(50, 10, 1, READ, PERF | CallFlag.AT_ATTACH, 3)]
+    assert pairing.unpaired == 0
+    assert fed(pairing, enter(100, 3, READ), leave(110, 2, READ, 0), 199) == []
+    assert pairing.unpaired == 1
+    pairing.left(200)
+    assert fed(pairing, b"", leave(210, 3, READ, 1) + leave(220, 3, READ, 1), 299) == [(100, 110, 3, READ, PERF, 1)]
+    assert pairing.unpaired == 1
 
 
 # --- any order -----------------------------------------------------------------------------------
@@ -166,7 +185,7 @@ def test_any_cut_and_any_cpu_gives_the_same_calls(
     rows: list[tuple[int, int, int, int, int]], cuts: list[int], cpus: list[int]
 ) -> None:
     """Rows spread over three CPUs, read at any moments: the calls are those of the machine."""
-    pairing = Pairing(RESTART_SYSCALL)
+    pairing = Pairing(Architecture.X86_64)
     found: list[tuple[int, ...]] = []
     left = list(zip(rows, cpus, strict=False))
     for horizon in [*sorted(cuts), 1_000]:
