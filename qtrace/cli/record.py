@@ -107,8 +107,10 @@ def record(
     it programs with filters of their own, whose answers are not seen otherwise. If the tracer is
     killed, the program is killed with it: it cannot go on with the filter alone.
 
-    -p breaks into waits for a moment. All go on, but for a few that have a time limit (epoll_wait,
-    sigtimedwait, semtimedop): they return EINTR, as after Ctrl-Z and fg.
+    The ptrace engine breaks into the waits of a running program (-p) for a moment. All go on, but for
+    a few that have a time limit (epoll_wait, sigtimedwait, semtimedop): they return EINTR, as after
+    Ctrl-Z and fg. The perf engine stops nothing, and then sees no memory of short calls, no stops,
+    and no descriptors that are closed at once.
     """
     if any(number is not None and number <= 0 for number in (hang_after, timeout, duration, last, max_events)):
         raise UsageError("times and limits have to be above zero", "For example: --hang-after 3 --timeout 60")

@@ -24,6 +24,9 @@ _TOGETHER_NS = 5_000_000_000
 """Who ends a tree by hand ends its processes one after the other, within some seconds; and a program
 that has not ended so long after a signal has not been ended by it."""
 
+_NOTICED_NS = 20_000_000
+"""So late may a recorder on a busy machine notice that a process has ended."""
+
 
 def stated_end(reader: TraceReader) -> int | None:
     """Return when qtrace, or its user by way of it, began to end the program."""
@@ -70,13 +73,22 @@ def _blows(decoded: Decoded, pid: int, died: int) -> Iterator[tuple[int, int]]:
 
 
 def _struck(decoded: Decoded, pid: int, died: int) -> int:
-    """Return when a killed process was torn out of its calls: others may have seen it before the recorder did."""
+    """Return when a killed process was torn out of its calls: others may have seen it before the recorder did.
+
+    A write that was waiting for room returns what it has moved by then, and nobody gets to see it: so the
+    last call of a thread that returned just before counts as well.
+    """
     import numpy as np
 
     calls = decoded.calls
-    torn = (calls["pid"] == pid) & (calls["flags"] & int(CallFlag.KILLED) != 0)
-    ends = calls["start_ns"][torn] + calls["dur_ns"][torn]
-    return int(np.min(ends[ends > died - _TOGETHER_NS], initial=died))
+    of_it = calls[calls["pid"] == pid]
+    ends = of_it["start_ns"] + of_it["dur_ns"]
+    torn = (of_it["flags"] & int(CallFlag.KILLED) != 0) & (ends > died - _TOGETHER_NS)
+    first = int(np.min(ends[torn], initial=died))
+    order = np.lexsort((ends, of_it["tid"]))
+    last = np.append(of_it["tid"][order][1:] != of_it["tid"][order][:-1], True)[: len(order)]
+    last_ends = ends[order][last]
+    return int(np.min(last_ends[last_ends > first - _NOTICED_NS], initial=first))
 
 
 def _sent(decoded: Decoded, pid: int) -> bool:

@@ -32,6 +32,7 @@ TABLES: tuple[TableSchema, ...] = (
         "a fact about the recording: qtrace, python, kernel, architecture, engine, target, argv (JSON), cwd, "
         "start_ns, start_wall_ns, end_ns, end_reason, end_begins_ns, exit_status (raw wait status of the target), "
         "root_pid, last_block (of blocks), pending_calls (rows of pending), "
+        "lacks (what the engine cannot see), "
         "storing_ended (why, where the disk was full), storing_ended_ns, "
         "program_end_ns (of a program that went on after that), "
         "complete (1 when the recorder closed the file itself), limits (JSON), redacted; the cost of tracing: "

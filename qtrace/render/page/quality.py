@@ -20,6 +20,7 @@ _PLAIN: tuple[tuple[str, str], ...] = (
     ("Ended because", "end_reason"),
     ("Limits", "limits"),
     ("Stacks not taken", "stacks_skipped"),
+    ("Never seen", "lacks"),
 )
 
 
