@@ -67,6 +67,15 @@ PROGRAMS = (
     (NOTHING, "", "", ""),
 )
 
+LIMITS = """
+What limits perf with 300 short-lived processes: its start and end alone (loading Python's modules and NumPy) take
+longer than strace takes in all. Beyond that, the calls that shape a tree stop as they do with ptrace, each process
+inherits four events, and before it ends its descriptors and mappings are looked at, since its last calls come out of
+the rings when it is gone. To take over the mappings of its parent where the sizes agree was thought of and left: a
+semaphore could get a wrong name.
+"""
+"""Printed below the table."""
+
 
 def main() -> None:
     """Print a Markdown table."""
@@ -90,6 +99,7 @@ def main() -> None:
             f"\nOf start and end, {python:.2f} s is an interpreter that does nothing: what is written in Python cannot "
             "begin before, and a program that is over in less is not recorded as quickly as by strace."
         )
+        print(LIMITS)
 
 
 @dataclass(frozen=True)
