@@ -106,12 +106,12 @@ def test_a_refused_recording_speaks_like_the_doctor(sandbox: str, tmp_path: Path
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root can mount tracefs")
 def test_the_command_for_perf_lifts_what_blocks_it() -> None:
     """In a mount namespace of its own, without tracefs: what the doctor says to do makes it work."""
-    without = ["unshare", "-m", "sh", "-c", 'umount -l /sys/kernel/tracing 2>/dev/null; exec "$@"', "sh", *DOCTOR]
-    _, found = examined(without)
+    away = "umount -l /sys/kernel/tracing 2>/dev/null"
+    _, found = examined(["unshare", "-m", "sh", "-c", f'{away}; exec "$@"', "sh", *DOCTOR])
     finding = found["perf engine"]
     if finding["ok"]:
         pytest.skip("tracefs is mounted elsewhere too")
     assert finding["lift"].startswith("sudo mount -t tracefs")
     lift = finding["lift"].removeprefix("sudo ")
-    _, found = examined(["unshare", "-m", "sh", "-c", f'{lift} && exec "$@"', "sh", *DOCTOR])
+    _, found = examined(["unshare", "-m", "sh", "-c", f'{away}; {lift} && exec "$@"', "sh", *DOCTOR])
     assert found["perf engine"]["ok"], found["perf engine"]
