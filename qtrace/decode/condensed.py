@@ -53,7 +53,9 @@ def condensed_calls(reader: TraceReader, until_ns: int) -> CallArray | None:
     Returns:
         In the order of entry, as `TraceReader.calls`; None where they have to be read whole.
     """
-    if reader.call_count < FROM_CALLS:
+    # Of the perf engine's messages the sizes of single reads tell the lengths, and while its rings are busy
+    # calls of one time stand in blocks far apart: nothing of it may be merged.
+    if reader.call_count < FROM_CALLS or reader.meta.get("engine") == "perf":
         return None
     rules = _Rules(architecture_of(reader.meta))
     parts = []

@@ -162,3 +162,11 @@ def test_a_damaged_block_is_not_passed_over(tmp_path: Path) -> None:
     reader = program.store(tmp_path / "a.qtrace")
     reader._packed = lambda block: b"damage" if block == 3 else TraceReader._packed(reader, block)  # type: ignore[method-assign]
     assert condensed.condensed_calls(reader, END) is None
+
+
+def test_nothing_of_the_perf_engine_is_merged(tmp_path: Path) -> None:
+    """Lengths of its messages are told by the sizes of single reads."""
+    program = _Program(3)
+    program.go_on(600)
+    path = write_recording(tmp_path / "a.qtrace", program.calls, program.rows, end_ns=END, engine="perf")
+    assert condensed.condensed_calls(TraceReader(path), END) is None
