@@ -30,7 +30,7 @@ from qtrace.capture.perf_backlog import LAYOUTS, Backlog, LastSeen, Take
 from qtrace.model.futex import FUTEX_COMMAND, FUTEX_WAITS
 from qtrace.model.records import CALL_FIELDS, ENTER_BYTES, UNPAIRED, CallFlag
 from qtrace.model.syscalls import Architecture, by_number
-from qtrace.tracefile.rings import ENTER, End, OpenCall, Pairing, records_of
+from qtrace.tracefile.rings import ENTER, Array, End, OpenCall, Pairing, records_of
 from qtrace.tracefile.writer import RingState, TraceWriter
 
 if TYPE_CHECKING:

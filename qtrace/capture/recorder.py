@@ -26,7 +26,7 @@ from qtrace.capture.perf_events import hurry
 from qtrace.capture.placement import Placement
 from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
-from qtrace.errors import EngineError, QtraceError, RecordingError
+from qtrace.errors import QtraceError, RecordingError
 from qtrace.model import i386
 from qtrace.model.syscalls import Architecture, number_of
 from qtrace.model.version import VERSION
