@@ -115,7 +115,7 @@ def explain(target: int | str | Path, *, at_ns: int | None = None) -> Verdict:
     return explain_recording(Path(target), at_ns=at_ns)
 
 
-def explain_recording(path: Path, *, at_ns: int | None = None) -> Verdict:
+def explain_recording(path: str | Path, *, at_ns: int | None = None) -> Verdict:
     """Return the verdict on a recording at its end, or at a moment of it.
 
     Raises:
@@ -200,7 +200,7 @@ def chosen_engine(engine: str, *, filtered: bool = True) -> tuple[str, str]:
 
 def record(
     target: Sequence[str] | int,
-    output: Path | None = None,
+    output: str | Path | None = None,
     *,
     python: str = "",
     overwrite: bool = False,
@@ -241,6 +241,7 @@ def record(
         on_verdict: Told of a hang at once: the verdict, and whether the program is being ended.
 
     Raises:
+        UsageError: This is not the main thread of its process.
         TargetError: The program could not be found or started.
         PermissionRefusedError: The system does not permit tracing.
         OutputExistsError: The output exists.
@@ -249,13 +250,18 @@ def record(
     """
     import shlex
 
+    if threading.current_thread() is not threading.main_thread():
+        raise UsageError(
+            "record() has to be called in the main thread, which is the one that gets signals",
+            "From another thread run `qtrace record` as a process of its own: subprocess.run([...]).",
+        )
     from qtrace.capture import recorder
     from qtrace.capture.target import resolve
 
     words = ["pid", str(target)] if isinstance(target, int) else list(target)
     program = resolve(words, python) if not isinstance(target, int) else None
     options = recorder.RecordOptions(
-        output or new_name(words),
+        Path(output) if output else new_name(words),
         overwrite,
         int(hang_after_s * 1e9),
         end_on_hang,
@@ -413,7 +419,9 @@ def report_name(recording: Path) -> Path:
 # --- strace's logs -------------------------------------------------------------------------------
 
 
-def import_strace(log: Path, output: Path | None = None, *, overwrite: bool = False) -> tuple[Path, Imported]:
+def import_strace(
+    log: str | Path, output: str | Path | None = None, *, overwrite: bool = False
+) -> tuple[Path, Imported]:
     """Make a recording from a log that strace wrote; return its path and what became of the log.
 
     Args:
@@ -430,6 +438,7 @@ def import_strace(log: Path, output: Path | None = None, *, overwrite: bool = Fa
     from qtrace.decode.strace_log import import_log
     from qtrace.tracefile.writer import TraceWriter
 
+    log = Path(log)
     files = log_files(log)
     if not files:
         raise RecordingError(f"there is no log {log}", "Make one with: strace -f -ttt -T -yy -o FILE PROGRAM")
@@ -441,7 +450,7 @@ def import_strace(log: Path, output: Path | None = None, *, overwrite: bool = Fa
         raise RecordingError(
             f"nothing in {log} is a call as strace prints it", "Make a log with: strace -f -ttt -T -yy -o FILE PROGRAM"
         )
-    path = output or log.with_suffix(SUFFIX)
+    path = Path(output) if output else log.with_suffix(SUFFIX)
     writer = TraceWriter(path, overwrite=overwrite)
     try:
         writer.set_meta(qtrace=VERSION, imported_from=str(log))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from functools import partial
 
 from qtrace.capture import procfs, ptrace_calls
@@ -90,4 +91,4 @@ def _line(pid: int, tid: int) -> str | None:
 
 
 def _traced_by_us(pid: int, tid: int) -> bool:
-    return procfs.status_fields(pid, tid).get("TracerPid") == str(os.getpid())
+    return procfs.tracer_of(pid, tid) == threading.get_native_id()

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from qtrace.capture import ptrace_calls
+from qtrace.capture import procfs, ptrace_calls
 from qtrace.capture.callhooks import HAS_HEAD, CallHooks
 from qtrace.capture.memory import MemoryReader
 from qtrace.capture.procfs import ImageKind
@@ -169,6 +169,8 @@ class Loop:
                 begun = open_calls.get(tid)
                 if begun is None or self.every_call:
                     self._syscall_stop_slowly(tid, now)
+                    if self.letting_go and self._is_over():
+                        return
                     continue
                 if ptrace(GET_SYSCALL_INFO, tid, info_bytes, info) <= 0:
                     continue
@@ -193,6 +195,16 @@ class Loop:
                 del open_calls[tid]
             else:
                 self._other(tid, status, now)
+                if (self.letting_go or not pid_of) and self._is_over():
+                    return
+
+    def _is_over(self) -> bool:
+        # Not only ECHILD ends the loop: the caller may have children that outlive the program. One of the
+        # program whose birth was not told yet is a tracee, though the loop knows nothing of it.
+        if not self._let_go.issuperset(self.tracees.pid_of):
+            return False
+        me = threading.get_native_id()
+        return all(procfs.tracer_of(pid, tid) != me for pid in procfs.all_pids() for tid in procfs.thread_ids(pid))
 
     # --- calls, the slow way ---------------------------------------------------------------------
 

@@ -106,6 +106,11 @@ def link(path: str) -> str:
         return ""
 
 
+def tracer_of(pid: int, tid: int) -> int:
+    """Return the thread that traces a thread; 0 if none does, or it has ended (TracerPid, proc(5))."""
+    return int(status_fields(pid, tid).get("TracerPid", "0"))
+
+
 def cpu_and_switches(pid: int, tid: int) -> tuple[int, int] | None:
     """Return CPU time in nanoseconds and how often the thread was put on a CPU (schedstat)."""
     raw = _read(f"/proc/{pid}/task/{tid}/schedstat")

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from qtrace import pipeline
+from qtrace.errors import UsageError
 from qtrace.tracefile.reader import TraceReader
 from tests.support.processes import in_session, running, wait_until
 
@@ -172,3 +175,22 @@ def test_control_c_on_a_terminal_of_the_programs_own_is_its_affair(tmp_path: Pat
     assert (output, process.returncode) == (f"ended by {signal.SIGINT.value}\n", 0)
     with TraceReader(recording) as reader:
         assert reader.meta["end_reason"] == "exit"
+
+
+def test_a_caller_with_children_of_its_own_gets_its_answer(tmp_path: Path) -> None:
+    """record() of the Python API ends with the program while another child of the caller lives."""
+    with running(["sleep", "60"]) as other:
+        pipeline.record(["true"], tmp_path / "a.qtrace")
+        attached = pipeline.record(other.pid, tmp_path / "b.qtrace", duration_s=0.3)
+        assert attached.ended_because == "detach"
+        assert other.poll() is None
+    for name in "ab":
+        with TraceReader(tmp_path / f"{name}.qtrace") as reader:
+            assert reader.meta["complete"] == "1"
+
+
+def test_another_thread_is_told_that_it_cannot_record(tmp_path: Path) -> None:
+    """Signals reach the main thread alone: a clear refusal, and nothing begun."""
+    with ThreadPoolExecutor(1) as elsewhere, pytest.raises(UsageError, match="main thread"):
+        elsewhere.submit(pipeline.record, ["true"], tmp_path / "a.qtrace").result()
+    assert not any(tmp_path.iterdir())
