@@ -163,7 +163,9 @@ def _fellow_reader(actor: Actor, other: Actor) -> bool:
 
 def _fellow_writer(actor: Actor, other: Actor) -> bool:
     # Nor does one that waits for the write lock of a queue read from it.
-    return actor.does(Doing.SIMPLEQ_PUT, Doing.MPQ_FEED) is not None and queue_lock_of(other) == "write lock"
+    if actor.does(Doing.SIMPLEQ_PUT, Doing.MPQ_FEED) is None or not waits_for_lock(other):
+        return False
+    return queue_lock_of(other) == "write lock"
 
 
 def users_first(scene: Scene, actor: Actor, edges: tuple[Edge, ...]) -> tuple[Edge, ...]:
@@ -190,7 +192,10 @@ def _by_chance(scene: Scene, actor: Actor, edge: Edge, family: set[Tgid]) -> boo
     other = scene.actors[edge.tid]
     if edge.pid in family and other.does(*_ENDS) is not None:
         return True
-    # One whose variables show queues or connections, and not this one, has those to use.
+    # One whose variables show queues or connections, and not this one, has those to use. Addresses tell
+    # that only between processes that fork copied from one another.
+    if not scene.is_forked_copy(actor.pid) or not (edge.pid in family or scene.is_forked_copy(edge.pid)):
+        return False
     used = _handle_in_use(actor)
     handles = {address for frame in other.stack for address in _handles_of(frame)}
     return used is not None and used[0] != "Connection" and bool(handles) and used[1] not in handles

@@ -84,12 +84,15 @@ def open_write_end(case: Case) -> Finding | None:
     for node in case.nodes:
         if of_a_queue(node) or node.actor.helper is not None or not node.events:
             continue
-        if any(event.kind not in EMPTY for event in node.events):
-            continue
+        kinds = {event.kind for event in node.events}
+        if not kinds <= EMPTY or (WaitKind.SOCKET_EMPTY in kinds and node.actor.within(Doing.EVENT_LOOP) is not None):
+            continue  # an event loop's own sockets only wake it
         ends = [_written_end(case, event) for event in node.events]
         writers = {pid for end in ends if end is not None for pid in living_holders(case, end, "w")}
         others = sorted(writers - {node.actor.pid})
-        if others and (all(_inherited(case, node, pid) for pid in others) or _kept_above(case, node, others)):
+        # Who has the other end of a socket speaks by it too, and has not only kept it open.
+        kept = all(_inherited(case, node, pid) for pid in others) or _kept_above(case, node, others)
+        if others and kept and WaitKind.SOCKET_EMPTY not in kinds:
             return _inherited_end(case, node, others)
         if writers and not others:
             return _own_end(case, node)
