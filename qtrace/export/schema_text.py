@@ -33,6 +33,7 @@ FLAG_MEANINGS: Mapping[CallFlag, str] = {
     CallFlag.HAS_DETAIL: "the table details has more",
     CallFlag.FROM_PERF: "came from the perf ring buffer, not from a stop",
     CallFlag.KILLED: "the thread died inside of the call (with UNFINISHED)",
+    CallFlag.COMPAT: "made by a 32-bit program: number and arguments are those of the 64-bit call that does the same",
 }
 
 

@@ -98,12 +98,19 @@ def test_calls_of_a_thread_neither_overlap_nor_come_twice(busy: Path) -> None:
         assert np.all(mine["start_ns"][1:] >= (mine["start_ns"] + mine["dur_ns"])[:-1]), tid
 
 
+NEVER_TWICE_THE_SAME = frozenset({"profiled", "pid-used-again"})
+"""How often a profiler's signal comes, and how many processes there are until an id comes again, differs from
+run to run."""
+
+
 def _own_names_only(name: str) -> frozenset[str]:
     return DECIDED_BY_TIMING | TIMED.get(name, frozenset())
 
 
 @needs_compiler
-@pytest.mark.parametrize(("family", "name"), every_behaviour())
+@pytest.mark.parametrize(
+    ("family", "name"), [pair for pair in every_behaviour() if pair[1] not in NEVER_TWICE_THE_SAME]
+)
 def test_the_calls_of_a_behaviour_are_those_of_the_ptrace_engine(family: str, name: str, tmp_path: Path) -> None:
     """Per thread the same calls with the same results in the same order; same output and same end."""
     seen, expected_at = first_recording(family, name)
