@@ -250,16 +250,12 @@ def record(
     """
     import shlex
 
-    if threading.current_thread() is not threading.main_thread():
-        raise UsageError(
-            "record() has to be called in the main thread, which is the one that gets signals",
-            "From another thread run `qtrace record` as a process of its own: subprocess.run([...]).",
-        )
+    _require_main_thread()
     from qtrace.capture import recorder
     from qtrace.capture.target import resolve
 
     words = ["pid", str(target)] if isinstance(target, int) else list(target)
-    program = resolve(words, python) if not isinstance(target, int) else None
+    program = None if isinstance(target, int) else resolve(words, python)
     options = recorder.RecordOptions(
         Path(output) if output else new_name(words),
         overwrite,
@@ -279,10 +275,17 @@ def record(
         ring_bytes,
     )
     tell = on_verdict or (lambda verdict, ends: None)
-    if program is None:
-        assert isinstance(target, int)
-        return recorder.record_running(target, options, _judged, tell)
-    return recorder.record(program, options, _judged, tell)
+    if program is not None:
+        return recorder.record(program, options, _judged, tell)
+    return recorder.record_running(int(words[1]), options, _judged, tell)
+
+
+def _require_main_thread() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        raise UsageError(
+            "record() has to be called in the main thread, which is the one that gets signals",
+            "From another thread run `qtrace record` as a process of its own: subprocess.run([...]).",
+        )
 
 
 def _judged(snapshot: Snapshot) -> Verdict:

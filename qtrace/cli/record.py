@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -37,7 +38,7 @@ from qtrace.cli.record_options import (
     Timeout,
 )
 from qtrace.cli.terminal import colour_of, width_of
-from qtrace.errors import RecordingError, UsageError
+from qtrace.errors import QtraceError, RecordingError, UsageError
 
 if TYPE_CHECKING:
     from qtrace.model.verdict import Verdict
@@ -118,6 +119,7 @@ def record(
         raise UsageError("-p and a program exclude one another", "Leave one of them out.")
     if engine is Engine.AUTO:
         engine = _chosen_engine(pid is not None or (not no_seccomp and follow), quiet)
+    ending: list[Verdict] = []
     result = pipeline.record(
         pid if pid is not None else (target or []),
         output,
@@ -136,8 +138,10 @@ def record(
         last_s=last,
         engine=engine,
         ring_bytes=parse_size(perf_buffer) if perf_buffer else None,
-        on_verdict=None if quiet else _tell,
+        on_verdict=None if quiet else lambda verdict, ends: ending.append(verdict) if ends else _tell(verdict),
     )
+    if ending:
+        _say_verdict(result, ending[-1])
     if not quiet:
         _say_end(result)
     _leave(result)
@@ -150,11 +154,27 @@ def _chosen_engine(filtered: bool, quiet: bool) -> Engine:
     return Engine(chosen)
 
 
-def _tell(verdict: Verdict, ends: bool) -> None:
+_QUICKLY_EXPLAINED = 1_000_000
+"""Calls of a recording that is explained in a moment."""
+
+
+def _tell(verdict: Verdict) -> None:
+    if sys.stderr is not None:
+        _say(f"\nqtrace: this looks like a hang, and goes on:\n{_words_of(verdict)}")
+
+
+def _say_verdict(result: Recorded, verdict: Verdict) -> None:
+    # The recording knows more than the moment that it was ended at: who died, and in the middle of what.
     if sys.stderr is None:
         return
-    words = pipeline.verdict_words(verdict, colour=colour_of(sys.stderr), width=width_of(sys.stderr))
-    _say(f"\n{words}" if ends else f"\nqtrace: this looks like a hang, and goes on:\n{words}")
+    if result.calls <= _QUICKLY_EXPLAINED and not result.storing_failed:
+        with contextlib.suppress(QtraceError):
+            verdict = pipeline.explain_recording(result.path)
+    _say(f"\n{_words_of(verdict)}")
+
+
+def _words_of(verdict: Verdict) -> str:
+    return pipeline.verdict_words(verdict, colour=colour_of(sys.stderr), width=width_of(sys.stderr))
 
 
 def _say(text: str) -> None:
