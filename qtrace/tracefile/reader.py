@@ -305,6 +305,9 @@ class TraceReader:
                 self._lose("blocks of calls")
         # Blocks are numbered one after the other, and only the oldest are ever taken out (--last).
         holes = numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
+        begins = self.meta.get("first_block", "1")
+        if numbers and begins.isdigit():
+            holes += max(0, numbers[0] - int(begins))
         stated = self.meta.get("last_block", "")
         if stated.isdigit():
             holes += max(0, int(stated) - (numbers[-1] if numbers else 0))

@@ -31,7 +31,8 @@ TABLES: tuple[TableSchema, ...] = (
         "meta",
         "a fact about the recording: qtrace, python, kernel, architecture, engine, target, argv (JSON), cwd, "
         "start_ns, start_wall_ns, end_ns, end_reason, end_begins_ns, exit_status (raw wait status of the target), "
-        "root_pid, last_block (of blocks), pending_calls (rows of pending), "
+        "root_pid, first_block and last_block (of blocks; the first where older ones were let go), "
+        "pending_calls (rows of pending), "
         "lacks (what the engine cannot see), "
         "storing_ended (why, where the disk was full), storing_ended_ns, "
         "program_end_ns (of a program that went on after that), "

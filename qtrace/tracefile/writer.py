@@ -392,6 +392,9 @@ class TraceWriter:
         ).fetchone()
         if row[2]:
             database.execute("DELETE FROM blocks WHERE last_ns < ?", (time_ns,))
+            kept = database.execute("SELECT min(block) FROM blocks").fetchone()[0]
+            if kept is not None:
+                self._store_fact("first_block", kept)
             for table in ("details", "stacks"):
                 database.execute(f"DELETE FROM {table} WHERE start_ns < ?", (time_ns,))
             seconds = (self._limits.last_ns or 0) / 1e9

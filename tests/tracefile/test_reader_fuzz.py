@@ -108,6 +108,7 @@ def test_fuzz_header(tmp_path: Path, whole: bytes, offset: int, value: int) -> N
 
 
 @fuzzed
+@example(pages=[(15, 69)])
 @given(pages=st.lists(st.tuples(st.integers(1, 200), st.integers(0, 200)), min_size=1, max_size=8))
 def test_fuzz_pages_swapped_and_repeated(tmp_path: Path, whole: bytes, pages: list[tuple[int, int]]) -> None:
     """Pages in the wrong place make circles in SQLite's trees; reading ends all the same."""
