@@ -5,11 +5,15 @@ Each program is run under every CPython of this machine on which its header hold
 answer is right if verdict, pattern and chain are as the header states (tests/support/truth.py).
 Writes a table, the share that is right, and each miss, to reports/zoo.md; exits with 1 below the
 share that is asked for, or on a single false alarm.
+
+All of it takes more than an hour; ``--runs FILE`` keeps each answer, so that it can be made in parts
+(``--python 3.8``, then the rest) and only what is not in the file yet is run.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections import defaultdict
@@ -57,6 +61,16 @@ class Run:
         """Whether a program that is not stuck was called so."""
         return self.truth.must_be_quiet and self.answer.verdict.get("verdict") in STUCK
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from other runs."""
+        return str(self.truth.path), self.version, self.mode
+
+    def as_json(self) -> str:
+        """Return it as a line of JSON, with what the report says of the answer."""
+        kept = {name: self.answer.verdict.get(name) for name in ("verdict", "pattern", "certainty", "headline")}
+        return json.dumps({"run": self.key, "answer": kept, "ended": self.answer.ended, "faults": self.faults})
+
     def sentence(self) -> str:
         """Return the miss as a line of the report."""
         said = self.answer.verdict
@@ -75,6 +89,19 @@ def run_one(truth: Truth, version: str, python: Path, mode: str) -> Run:
     found = answer.verdict.get("verdict", "-"), answer.verdict.get("pattern") or "-"
     print(f"{state:6} {version:5} {mode:7} {truth.path.name:42} {'/'.join(found)}  {'; '.join(run.faults)}", flush=True)
     return run
+
+
+def kept_runs(path: Path | None, truths: Iterable[Truth]) -> dict[tuple[str, str, str], Run]:
+    """Return the runs of these programs that an earlier part left in a file; of two the later one."""
+    by_path = {str(truth.path): truth for truth in truths}
+    runs = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path and path.exists() else ():
+        entry = json.loads(line)
+        program, version, mode = entry["run"]
+        if program in by_path:
+            answer = Answer(entry["answer"], 0, 0.0, ended=entry["ended"])
+            runs[program, version, mode] = Run(by_path[program], version, mode, answer, tuple(entry["faults"]))
+    return runs
 
 
 def table(runs: Iterable[Run]) -> list[str]:
@@ -139,6 +166,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--python", action="append", default=[], help="3.11, newest, or a path; may be repeated")
     parser.add_argument("--mode", choices=[*MODES, "both"], default="both")
     parser.add_argument("--jobs", type=int, default=2, help="programs at a time")
+    parser.add_argument("--runs", type=Path, help="keep the answers in this file, and take those that it has")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "reports" / "zoo.md")
     return parser.parse_args(arguments)
 
@@ -166,6 +194,28 @@ def interpreters(asked: list[str]) -> dict[str, Path]:
     return chosen
 
 
+Job = tuple[Truth, str, Path, str]
+
+
+def run_all(plan: list[Job], jobs: int, keep: Path | None) -> list[Run]:
+    """Run what is planned and not kept from an earlier part; return these and those that were kept."""
+    done = kept_runs(keep, [truth for truth, *_ in plan])
+    missing = [job for job in plan if (str(job[0].path), job[1], job[3]) not in done]
+
+    def run_and_keep(job: Job) -> Run:
+        run = run_one(*job)
+        if keep:
+            with keep.open("a", encoding="utf-8") as file:
+                file.write(run.as_json() + "\n")
+        return run
+
+    # Those that use the processor come last and one at a time: they would slow the others' start.
+    with ThreadPoolExecutor(jobs) as executor:
+        runs = list(executor.map(run_and_keep, [job for job in missing if not job[0].load]))
+    runs += [run_and_keep(job) for job in missing if job[0].load]
+    return [*done.values(), *runs]
+
+
 def main() -> int:
     """Judge, write the report, and return the exit status."""
     options = parse()
@@ -175,17 +225,15 @@ def main() -> int:
     if not truths:
         raise SystemExit("no program with an `# expect:` line")
     pythons = interpreters(options.python)
-    plan, skipped = [], []
+    plan: list[Job] = []
+    skipped = []
     for truth in truths:
         versions = [version for version in pythons if truth.holds_on(version)]
         if not versions:
             skipped.append(f"`{truth.path.name}`: holds on CPython {truth.pythons}, which was not run")
         modes = [mode for mode in truth.modes if options.mode in (mode, "both")]
         plan += [(truth, version, pythons[version], mode) for version in versions for mode in modes]
-    # Those that use the processor come last and one at a time: they would slow the others' start.
-    with ThreadPoolExecutor(options.jobs) as executor:
-        runs = list(executor.map(lambda job: run_one(*job), [job for job in plan if not job[0].load]))
-    runs += [run_one(*job) for job in plan if job[0].load]
+    runs = run_all(plan, options.jobs, options.runs)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(report(runs, skipped), encoding="utf-8")
     judged = [run for run in runs if run.applies]

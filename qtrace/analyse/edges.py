@@ -106,16 +106,21 @@ def edges_to(scene: Scene, actor: Actor, pids: Iterable[Tgid], why: str, want: W
     """Return the threads of these processes that could do it, the most natural first.
 
     Left out are the waiter itself, helpers that only pass on what another thread hands them (that
-    thread is there itself), and threads that are blocked on the very same thing: whoever waits to
-    read a pipe does not write to it.
+    thread is there itself), those that never write where something to read is waited for, and threads
+    that are blocked on the very same thing: whoever waits to read a pipe does not write to it.
     """
     found = [
         edge_to(actor, other, why)
         for pid in pids
         for other in scene.actors_of(pid)
         if other.tid != actor.tid and not other.transparent and not same_wait(other, want)
+        if want.access != "r" or not _only_receives(other)
     ]
     return tuple(sorted(found, key=lambda edge: edge.cost))
+
+
+def _only_receives(other: Actor) -> bool:
+    return other.helper is not None and other.helper.only_receives and other.idle
 
 
 def same_wait(other: Actor, want: Want) -> bool:
@@ -132,6 +137,8 @@ def same_wait(other: Actor, want: Want) -> bool:
 
 def edge_to(actor: Actor, other: Actor, why: str) -> Edge:
     """Return the edge from a waiter to one who might end its wait."""
+    if _feeds(other, actor):
+        return Edge(other.pid, other.tid, Certainty.LIKELY, why, EXACT)
     cost = _cost_of(other)
     if other.pid == actor.pid:
         cost += POSSIBLE
@@ -140,6 +147,12 @@ def edge_to(actor: Actor, other: Actor, why: str) -> Edge:
     if _fellow_reader(actor, other) or _fellow_writer(actor, other):
         cost += IDLE
     return Edge(other.pid, other.tid, Certainty.LIKELY, why, cost)
+
+
+def _feeds(other: Actor, actor: Actor) -> bool:
+    if actor.helper is None or other.helper is None or not actor.idle:
+        return False
+    return actor.helper.fed_by == other.helper.title
 
 
 def _cost_of(other: Actor) -> int:

@@ -32,12 +32,16 @@ class Helper:
     takes_no_locks_of_program: bool = True
     """It never holds a lock of the program's own."""
     daemon: bool = True
+    only_receives: bool = False
+    """Its loop reads, and writes to no pipe."""
+    fed_by: str = ""
+    """Title of the helper that alone hands it something to do."""
     runs_user_code: bool = False
     """Its loop calls functions of the program: then it is what that function does."""
 
 
-def _helper(role: Role, title: str, **facts: bool) -> Helper:
-    return Helper(role, title, **facts)
+def _helper(role: Role, title: str, fed_by: str = "", **facts: bool) -> Helper:
+    return Helper(role, title, fed_by=fed_by, **facts)
 
 
 _TABLE: Mapping[tuple[str, str], Helper] = {
@@ -49,10 +53,14 @@ _TABLE: Mapping[tuple[str, str], Helper] = {
         Role.HANDLER, "the pool's task handler", idle_is_transparent=True
     ),
     ("multiprocessing/pool.py", "_handle_results"): _helper(
-        Role.HANDLER, "the pool's result handler", runs_user_code=True
+        Role.HANDLER, "the pool's result handler", runs_user_code=True, only_receives=True
     ),
     ("multiprocessing/pool.py", "worker"): _helper(
-        Role.WORKER, "a worker of the pool", runs_user_code=True, takes_no_locks_of_program=False
+        Role.WORKER,
+        "a worker of the pool",
+        fed_by="the pool's task handler",
+        runs_user_code=True,
+        takes_no_locks_of_program=False,
     ),
     ("concurrent/futures/process.py", "_process_worker"): _helper(
         Role.WORKER, "a worker of the executor", runs_user_code=True, takes_no_locks_of_program=False
@@ -89,7 +97,7 @@ _TABLE: Mapping[tuple[str, str], Helper] = {
         Role.HANDLER, "the thread that hands descriptors to other processes", loop_waits_for_program=True
     ),
     ("logging/handlers.py", "_monitor"): _helper(
-        Role.HANDLER, "the log listener", runs_user_code=True, idle_is_transparent=True
+        Role.HANDLER, "the log listener", runs_user_code=True, idle_is_transparent=True, only_receives=True
     ),
     ("asyncio/unix_events.py", "_do_waitpid"): _helper(Role.HANDLER, "asyncio's child watcher"),
     ("asyncio/base_events.py", "_do_shutdown"): _helper(Role.HANDLER, "asyncio's shutdown thread"),
@@ -147,11 +155,15 @@ def is_idle(thread: Thread, helper: Helper) -> bool:
         return any(base_name(frame.function) == "wait" for frame in thread.stack[:2])
     for frame in thread.stack:
         path = library_path(frame.file)
-        if path is None:
+        if path is None or base_name(frame.function) in _SENDING:
             return False
         if _TABLE.get((path, base_name(frame.function))) is helper:
             break
     return True
+
+
+_SENDING = frozenset({"put", "send", "send_bytes"})
+"""What a helper stands in when it hands on what it has got: a task, a result, an answer."""
 
 
 def role_of(thread: Thread, helper: Helper | None) -> Role:
