@@ -7,6 +7,8 @@ and names the thread. Any call that is not known to be harmless makes the loop o
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from qtrace.analyse.activity import Doing, base_name, class_of, library_path, own_frame
 from qtrace.model.kinds import WaitKind
 from qtrace.model.snapshot import Frame, Process, Thread
@@ -41,6 +43,52 @@ _WAYS_OUT = frozenset({"return", "break"})
 def _harmless(name: str, more: frozenset[str] = _WAITS) -> bool:
     own = name.rpartition(".")[2]
     return own in _HARMLESS or own in more or name in _HARMLESS_IN_FULL
+
+
+TAKING = frozenset(
+    {"get", "get_nowait", "recv", "recv_bytes", "recv_bytes_into", "recv_into", "recvfrom", "recvmsg", "communicate"}
+    | {"read", "readline", "readlines", "readinto", "read1"}
+)
+"""Own names of methods that take from a queue, a pipe or a socket."""
+GIVING = frozenset(
+    {"put", "put_nowait", "send", "send_bytes", "sendall", "sendto", "sendmsg", "write", "writelines", "close"}
+)
+"""Own names of methods that hand something over by a queue, a pipe or a socket, or end the stream."""
+_STATEMENTS = frozenset(
+    {"with", "del", "return", "break", "raise", "import", "from", "global", "nonlocal", "+=", "lambda", "yield"}
+)
+_NEITHER = frozenset(
+    {"debug", "info", "warning", "error", "exception", "getLogger", "basicConfig", "kill", "terminate", "cancel"}
+    | {"join_thread", "cancel_join_thread", "shutdown", "task_done", "acquire", "release", "exit"}
+)
+"""Own names of what neither takes nor gives."""
+
+
+class Able(IntEnum):
+    """Whether a thread's code has the other half of a wait still before it."""
+
+    YES = 0
+    PERHAPS = 1
+    NO = 2
+
+
+def able_by_text(stack: tuple[Frame, ...], names: frozenset[str], others: frozenset[str]) -> Able:
+    """Return whether a thread's own functions have still to call one of these, by their text.
+
+    Args:
+        stack: The thread's frames.
+        names: Own names of functions or methods.
+        others: Names that are known to be no part of it.
+    """
+    own = [frame for frame in stack if library_path(frame.file) is None]
+    if not own or any(not frame.source for frame in own):
+        return Able.PERHAPS
+    ahead = {name for frame in own for name in frame.ahead if not name.startswith("os.environ")}
+    if any(name.rpartition(".")[2] in names for name in ahead):
+        return Able.YES
+    known = others | _NEITHER
+    harmless = all(_harmless(name) or name in _STATEMENTS or name.rpartition(".")[2] in known for name in ahead)
+    return Able.NO if harmless else Able.PERHAPS
 
 
 def is_bystander(thread: Thread, process: Process) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from qtrace.analyse.activity import Doing, address_of, library_path, type_of
-from qtrace.analyse.bystanders import words_of
+from qtrace.analyse.bystanders import Able, words_of
 from qtrace.analyse.futexes import FUTEX_KINDS, queue_lock_of
 from qtrace.analyse.reduction import Need
 from qtrace.analyse.scene import Actor, Scene
@@ -264,7 +264,7 @@ def sharers(
     shared = want.object_id.startswith("shared:")
     chosen: list[tuple[int, Actor]] = []
     for cost, other in group.ranked:
-        if other.tid == actor.tid or same_wait(other, want):
+        if other.tid == actor.tid or (same_wait(other, want) and not _empties_it(actor, other)):
             continue
         # Of a private word nobody is further away than the others of the process.
         chosen.append((cost + (POSSIBLE if shared and other.pid == actor.pid else 0), other))
@@ -280,6 +280,11 @@ def sharers(
 
 
 _MOST_SHARERS = 100
+
+
+def _empties_it(actor: Actor, other: Actor) -> bool:
+    # The one that takes from a bounded queue may be held up by a put() into that very queue.
+    return actor.does(Doing.MPQ_PUT, Doing.QUEUE_PUT) is not None and other.able_to_take is Able.YES
 
 
 def may_be_parked(actor: Actor, kind: WaitKind) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from qtrace.analyse.activity import Doing
+from qtrace.analyse.counterparts import counterparts_first
 from qtrace.analyse.edges import (
     EXACT,
     NATURAL,
@@ -184,6 +185,7 @@ def _held_by(
         full = any_of(other.tid for other in served)
         return Event(kind, want.object_id, serving, full, groups.any_thread(living))
     edges = users_first(scene, actor, edges_to(scene, actor, living, why, want))
+    edges = counterparts_first(scene, actor, edges)
     edges = edges or _closed_at_exit(scene, actor, kind)
     everyone = groups.any_thread(living)
     able, looking_on = groups.able(living)
@@ -351,6 +353,7 @@ def _futex(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKin
     narrowed = narrow(scene, actor, want, kind)
     if narrowed is None:
         others, full = sharers(scene, groups, actor, want, kind, pids)
+        others = counterparts_first(scene, actor, others)
         looking_on = () if may_be_parked(actor, kind) else groups.able(pids)[1]
         return Event(kind, want.object_id, others, full, everyone, assumptions=looking_on)
     edges = tuple(

@@ -14,7 +14,7 @@ from qtrace.analyse.activity import (
     since_fork,
     steps,
 )
-from qtrace.analyse.bystanders import is_bystander, may_end
+from qtrace.analyse.bystanders import GIVING, TAKING, Able, able_by_text, is_bystander, may_end
 from qtrace.analyse.roles import Helper, helper_of, is_idle
 from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.kinds import Role
@@ -61,6 +61,16 @@ class Actor:
         if self.helper is None:
             return True
         return self.helper.runs_user_code and not self.transparent
+
+    @property
+    def able_to_take(self) -> Able:
+        """Whether it will still take from a queue, a pipe or a socket, by its text."""
+        return able_by_text(self.stack, TAKING, GIVING) if self.is_program else Able.PERHAPS
+
+    @property
+    def able_to_give(self) -> Able:
+        """Whether it will still hand something over by a queue, a pipe or a socket, by its text."""
+        return able_by_text(self.stack, GIVING, TAKING) if self.is_program else Able.PERHAPS
 
     def does(self, *doings: Doing) -> Step | None:
         """Return the innermost of these operations between the call and the program's code."""

@@ -61,7 +61,7 @@ def headline(names: Names, chain: Chain) -> str:
     if chain.cycle and chain.back_to is not None:
         back = nodes[chain.back_to]
         who = names.actor(back.actor, within=nodes[-1].actor.pid)
-        return f"{text}, which only {who} could end: a circle."
+        return f"{text}, which {who} would have to end: a circle."
     return f"{text}, and nobody is left who could end that."
 
 

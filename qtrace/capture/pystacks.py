@@ -22,7 +22,7 @@ from typing import Any
 
 from qtrace.capture.memory import MemoryReader
 from qtrace.model.around import heads_around
-from qtrace.model.loops import ending_calls, loop_calls
+from qtrace.model.loops import calls_ahead, ending_calls, loop_calls
 from qtrace.model.snapshot import Frame
 
 _SECONDS = 10.0
@@ -159,9 +159,9 @@ def _frame(raw: Mapping[str, Any], folder: str) -> Frame:
 
 
 @lru_cache(maxsize=4096)
-def _told_by_text(file: str, line: int) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def _told_by_text(file: str, line: int) -> tuple[tuple[str, ...], ...]:
     lines = _source(file)
-    return heads_around(lines, line), loop_calls(lines, line), ending_calls(lines, line)
+    return heads_around(lines, line), loop_calls(lines, line), ending_calls(lines, line), calls_ahead(lines, line)
 
 
 def _variables(variables: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:

@@ -50,6 +50,7 @@ def _frame(plain: dict[str, Any]) -> Frame | None:
         _words(plain.get("around")),
         _words(plain.get("calls")),
         _words(plain.get("ends")),
+        _words(plain.get("ahead")),
     )
 
 

@@ -66,10 +66,8 @@ def _graph_of(verdict: Verdict) -> _Graph:
     steps = {
         (int(one.tid), int(following.tid)) for one, following in zip(verdict.chain, verdict.chain[1:], strict=False)
     }
-    if verdict.cycle and verdict.chain:
-        last = verdict.chain[-1]
-        back = {int(provider.tid) for provider in last.providers if provider.tid is not None} & chained.keys()
-        steps |= {(int(last.tid), tid) for tid in sorted(back, key=lambda tid: chained[tid])[:1]}
+    if verdict.back_to is not None:
+        steps.add((int(verdict.chain[-1].tid), int(verdict.chain[verdict.back_to].tid)))
     stuck = verdict.stuck_tids or (frozenset(Tid(tid) for tid in chained) if verdict.kind in STUCK else frozenset())
     for wait in verdict.waits or verdict.chain:
         kind = _STUCK if wait.tid in stuck else _LIVE

@@ -56,6 +56,30 @@ def ending_calls(lines: Sequence[str], line: int) -> tuple[str, ...]:
     return tuple(sorted(name for name in _reached(lines, ahead) if name.rpartition(".")[2] in _ENDING))
 
 
+def calls_ahead(lines: Sequence[str], line: int) -> tuple[str, ...]:
+    """Return what a function has still to call, sorted, at most 60 names.
+
+    That is what stands below the line in its function, and in the loops around it; for functions of the
+    same file stands what they call. Of the line itself only what it calls directly: an outer frame is
+    inside of that. A method that is handed on (``iter(q.get, None)``) counts as called.
+
+    Args:
+        lines: The file's lines.
+        line: The line's number, from 1.
+    """
+    if not 1 <= line <= len(lines):
+        return ()
+    head = _head_of_loop(lines, line, _LOOPS, outermost=True)
+    block = _rest_of_function(lines, line)[1:] + ([] if head is None else _block(lines, head))
+    names = _reached(lines, block) | _words([lines[line - 1]])
+    names.update(name for text in (*block, lines[line - 1]) for name in _HANDED_ON.findall(text))
+    names = {name for name in names if not any(_definitions(lines, name.rpartition(".")[2]))}
+    return tuple(sorted(names)[:_MOST_NAMES])
+
+
+_HANDED_ON = re.compile(r"[A-Za-z_][\w.]*\.(?:get|get_nowait|recv|recv_bytes|put|send|send_bytes)\b(?!\s*\()")
+_LOOPS = ("while ", "for ", "async for ")
+
 _ENDING = frozenset(
     {"kill", "killpg", "terminate", "send_signal", "pidfd_send_signal", "raise_signal", "_exit", "abort"}
 )
@@ -106,24 +130,25 @@ def _rest_of_function(lines: Sequence[str], line: int) -> list[str]:
     return found
 
 
-def _head_of_loop(lines: Sequence[str], line: int) -> int | None:
+def _head_of_loop(
+    lines: Sequence[str], line: int, heads: tuple[str, ...] = ("while ",), *, outermost: bool = False
+) -> int | None:
     if not 1 <= line <= len(lines):
         return None
-    if lines[line - 1].lstrip().startswith("while "):
-        return line - 1
+    found = line - 1 if lines[line - 1].lstrip().startswith(heads) else None
     limit = indent_of(lines[line - 1])
     for place in range(line - 2, -1, -1):
+        if limit == 0 or (found is not None and not outermost):
+            break
         text = lines[place].strip()
-        if limit == 0:
-            return None
         if not text or text.startswith("#") or indent_of(lines[place]) >= limit:
             continue
-        if text.startswith("while "):
-            return place
         if text.startswith(("def ", "class ", "async def ")):
-            return None
+            break
+        if text.startswith(heads):
+            found = place
         limit = indent_of(lines[place])
-    return None
+    return found
 
 
 def _block(lines: Sequence[str], head: int) -> list[str]:

@@ -36,6 +36,8 @@ class Frame:
     it; empty where there is no loop, or the file is the library's."""
     ends: tuple[str, ...] = ()
     """Calls that end processes among those still to come, as `qtrace.model.loops.ending_calls` gives them."""
+    ahead: tuple[str, ...] = ()
+    """What its function has still to call, as `qtrace.model.loops.calls_ahead` gives it; empty for the library."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,15 @@ class Verdict:
     start_ns: int | None = None
     """The recording's beginning, to print times as seconds since; None for a live look."""
 
+    @property
+    def back_to(self) -> int | None:
+        """Place in the chain, from 0, of the link that the last one of a circle waits for; None without a circle."""
+        if not self.cycle or not self.chain:
+            return None
+        places = {link.tid: place for place, link in reversed(tuple(enumerate(self.chain)))}
+        # Who the chain goes on to is the first of the providers.
+        return next((places[one.tid] for one in self.chain[-1].providers if one.tid in places), None)
+
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the headline, the chain as a list, the advice."""
         sure = "" if self.certainty is Certainty.PROVEN else f", {self.certainty}"

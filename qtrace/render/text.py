@@ -106,12 +106,8 @@ def _chain(verdict: Verdict, room: int, width: int, paint: _painter) -> list[str
 
 
 def _back(verdict: Verdict) -> str:
-    last = verdict.chain[-1]
-    tids = {provider.tid for provider in last.providers}
-    for place, link in enumerate(verdict.chain, 1):
-        if link.tid in tids and link is not last:
-            return f"link {place}, {_who(link)}"
-    return "one of these"
+    place = verdict.back_to
+    return "one of these" if place is None else f"link {place + 1}, {_who(verdict.chain[place])}"
 
 
 def _who(link: Wait) -> str:

@@ -307,6 +307,8 @@ def missing_participant(case: Case) -> Finding | None:
             continue
         if getting(node) is not None or putting(node) is not None:
             continue
+        if node.actor.does(Doing.FUTURE_RESULT, Doing.POOL_RESULT) is not None:
+            continue  # a result comes from a task, and its thread or worker is what the chain goes on to
         if any(edge.cost == EXACT for edge in node.edges):
             continue  # who would speak is known, and held up by something else
         dead = first_crashed(case)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from qtrace.analyse.activity import Doing
+from qtrace.analyse.bystanders import Able
 from qtrace.analyse.graph import Node
 from qtrace.analyse.patterns.case import Case, Finding, first_own_line
 from qtrace.analyse.patterns.marks import (
     EMPTY,
     FULL,
     getting,
+    joins,
     level_facts,
     living_holders,
     of_a_queue,
+    putting,
     root_of,
     target_of,
 )
@@ -27,7 +30,7 @@ _STANDARD_STREAMS = (1, 2)
 def both_ends_full(case: Case) -> Finding | None:
     """Everyone in a circle sends, and nobody receives."""
     circle = case.circle
-    if len(circle) < 2 or any(node.kind not in FULL for node in circle):
+    if len(circle) < 2 or not all(node.kind in FULL or _would_take(node) for node in circle):
         return None
     lines: tuple[Line, ...] = ()
     for node in circle:
@@ -38,6 +41,11 @@ def both_ends_full(case: Case) -> Finding | None:
         lines,
         level_facts(target_of(case, circle[0])),
     )
+
+
+def _would_take(node: Node) -> bool:
+    # At a bounded queue, and by its code the one that takes from the other.
+    return putting(node) is not None and node.actor.able_to_take is Able.YES
 
 
 def both_ends_empty(case: Case) -> Finding | None:
@@ -94,9 +102,17 @@ def open_write_end(case: Case) -> Finding | None:
         kept = all(_inherited(case, node, pid) for pid in others) or _kept_above(case, node, others)
         if others and kept and WaitKind.SOCKET_EMPTY not in kinds:
             return _inherited_end(case, node, others)
-        if writers and not others:
+        if writers and not others and not _answered_within(case, node, kinds):
             return _own_end(case, node)
     return None
+
+
+def _answered_within(case: Case, node: Node, kinds: set[WaitKind]) -> bool:
+    # A connection within one process, or a thread of it that is to write and is itself held up.
+    target = target_of(case, node)
+    if WaitKind.SOCKET_EMPTY in kinds and target is not None and target.label.startswith("TCP"):
+        return True
+    return any(link.actor.pid == node.actor.pid and not joins(link) for link in case.circle if link is not node)
 
 
 def _written_end(case: Case, event: Event) -> WaitObject | None:
@@ -125,6 +141,8 @@ def _inherited(case: Case, node: Node, pid: Tgid) -> bool:
     if pid in family or node.actor.pid in set(case.scene.ancestors(pid)):
         return False
     object_id = node.events[0].object_id
+    if any(actor.able_to_give is Able.YES for actor in case.scene.actors_of(pid)):
+        return False
     use = case.snapshot.history.uses.get((pid, object_id))
     if use is not None and use.writes:
         return False

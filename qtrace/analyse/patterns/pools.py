@@ -12,6 +12,7 @@ from qtrace.analyse.patterns.marks import (
     first_crashed,
     is_worker,
 )
+from qtrace.analyse.scene import Actor
 from qtrace.model.kinds import PatternId
 
 
@@ -20,11 +21,12 @@ def pool_worker_lost(case: Case) -> Finding | None:
     waiting = next((node for node in reversed(case.nodes) if node.actor.does(*POOL_WAITS) is not None), None)
     if waiting is None:
         return None
-    handlers = [
-        a for a in case.scene.actors_of(waiting.actor.pid) if a.helper is not None and a.helper.title == _RESULTS
-    ]
+    own = case.scene.actors_of(waiting.actor.pid)
+    handlers = [actor for actor in own if actor.helper is not None and actor.helper.title == _RESULTS]
     if not any(_in_its_loop(case.graph.nodes[handler.tid]) for handler in handlers):
         return None
+    if any(actor.helper is not None and actor.helper.title == _TASKS and not actor.idle for actor in own):
+        return None  # the tasks were not all sent yet
     workers = [
         main
         for pid in case.scene.started_by(waiting.actor.pid)
@@ -47,6 +49,7 @@ def pool_worker_lost(case: Case) -> Finding | None:
 
 
 _RESULTS = "the pool's result handler"
+_TASKS = "the pool's task handler"
 
 
 def _in_its_loop(node: Node) -> bool:
@@ -57,6 +60,8 @@ def pool_exhausted(case: Case) -> Finding | None:
     """Tasks of a pool wait for other tasks of the same pool, and no worker is free."""
     for node in case.nodes:
         step = node.actor.does(Doing.FUTURE_RESULT, Doing.POOL_RESULT)
+        if step is not None and _hands_results_over(node.actor) and not node.actor.idle:
+            return _callback_waits(case, node)
         if step is None or not is_worker(node.actor) or node.actor.idle:
             continue
         workers = [other for other in case.scene.actors_of(node.actor.pid) if is_worker(other)]
@@ -74,6 +79,22 @@ def pool_exhausted(case: Case) -> Finding | None:
             {"waiting_workers": len(workers)},
         )
     return None
+
+
+def _hands_results_over(actor: Actor) -> bool:
+    return actor.helper is not None and actor.helper.title in (_RESULTS, "the executor's manager thread")
+
+
+def _callback_waits(case: Case, node: Node) -> Finding:
+    title = node.actor.helper.title if node.actor.helper is not None else ""
+    return Finding(
+        PatternId.POOL_EXHAUSTED,
+        "Wait for nothing of the pool in a callback: it runs in the thread that hands over the pool's results. Let it "
+        "put what comes next into a queue, or submit it without waiting.",
+        own_line(node.actor, "waits in a callback for a result that only this thread could hand over"),
+        headline=f"{case.names.actor(node.actor)} waits in a callback for a result, and {title} is what runs it: "
+        "only it could hand the result over.",
+    )
 
 
 def event_loop_blocked(case: Case) -> Finding | None:

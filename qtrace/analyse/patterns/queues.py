@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qtrace.analyse.activity import Doing
+from qtrace.analyse.bystanders import Able
 from qtrace.analyse.futexes import queue_lock_of
 from qtrace.analyse.graph import Node
 from qtrace.analyse.patterns.case import Case, Finding, first_own_line, own_line
@@ -81,6 +82,8 @@ def before_drain(case: Case) -> Finding | None:
     if not waiting or any(queue_lock_of(node.actor) != "write lock" for node in behind):
         return None
     producer = nodes[place]
+    if _never_takes(waiting[-1], producer):
+        return None
     joiners = [node for node in waiting if not _joins_feeder(node) and not in_exit(node.actor)]
     target = target_of(case, producer)
     facts = level_facts(target)
@@ -91,6 +94,11 @@ def before_drain(case: Case) -> Finding | None:
     lines = first_own_line(waiting[0].actor, "ends, and waits until all that was put has been handed over")
     lines += own_line(producer.actor, "has no room for what it hands over")
     return Finding(PatternId.EXIT_BEFORE_DRAIN, _EXIT_DRAIN, lines, facts)
+
+
+def _never_takes(joiner: Node, producer: Node) -> bool:
+    # A bounded queue is for somebody else to empty, if the one that joins has no get() before it.
+    return producer.kind not in FULL and joiner.actor.able_to_take is Able.NO
 
 
 _DRAIN_FIRST = (

@@ -82,10 +82,8 @@ class _Builder:
     def _links(self) -> set[tuple[int, int]]:
         chain = self.verdict.chain
         links = {(int(a.tid), int(b.tid)) for a, b in itertools.pairwise(chain)}
-        if self.verdict.cycle and chain:
-            providers = [int(provider.tid) for provider in chain[-1].providers if provider.tid is not None]
-            on_chain = [int(wait.tid) for wait in chain if int(wait.tid) in providers]
-            links |= {(int(chain[-1].tid), tid) for tid in on_chain[:1]}
+        if self.verdict.back_to is not None:
+            links.add((int(chain[-1].tid), int(chain[self.verdict.back_to].tid)))
         return links
 
     def add_wait(self, wait: Wait) -> None:

@@ -129,8 +129,7 @@ def chain_html(verdict: Verdict) -> str:
 
 def _closing_place(verdict: Verdict) -> int:
     # Which link the last one waits for: the circle need not begin at the thread that the user sees.
-    tids = {provider.tid for provider in verdict.chain[-1].providers}
-    return next((place for place, step in enumerate(verdict.chain) if step.tid in tids), 0)
+    return verdict.back_to or 0
 
 
 def _rails(verdict: Verdict) -> list[str]:

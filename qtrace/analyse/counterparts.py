@@ -1,0 +1,43 @@
+"""Which of those who could end a wait have the other half of it in their code: a get() for a put().
+
+Under fork everybody holds both ends of every queue, and of a queue between threads nothing but the code
+tells who fills and who empties it. What a thread's own functions have still to call puts those who could
+in order. It decides nothing about what is stuck: only whom to name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from qtrace.analyse.activity import Doing
+from qtrace.analyse.bystanders import Able
+from qtrace.analyse.edges import IDLE, POSSIBLE, Edge
+from qtrace.analyse.scene import Actor, Scene
+
+_PUTS = (Doing.MPQ_PUT, Doing.QUEUE_PUT, Doing.SIMPLEQ_PUT, Doing.MPQ_FEED, Doing.CONNECTION_SEND)
+_GETS = (Doing.MPQ_GET, Doing.QUEUE_GET, Doing.SIMPLEQ_GET, Doing.CONNECTION_RECV)
+
+
+def other_half(actor: Actor) -> Callable[[Actor], Able] | None:
+    """Return the question to ask of those who could end a put() or a get(); None for any other wait."""
+    if actor.does(*_PUTS) is not None:
+        return lambda other: other.able_to_take
+    if actor.does(*_GETS) is not None:
+        return lambda other: other.able_to_give
+    return None
+
+
+def counterparts_first(scene: Scene, actor: Actor, edges: Sequence[Edge]) -> tuple[Edge, ...]:
+    """Make those dearer whose code shows no other half of a put() or a get(), where that of others does."""
+    half = other_half(actor)
+    if half is None:
+        return tuple(edges)
+    able = [half(scene.actors[edge.tid]) if edge.tid is not None else Able.PERHAPS for edge in edges]
+    if Able.YES not in able:
+        return tuple(edges)
+    found = [replace(edge, cost=edge.cost + _DEARER[one]) for edge, one in zip(edges, able, strict=True)]
+    return tuple(sorted(found, key=lambda edge: edge.cost))
+
+
+_DEARER = {Able.YES: 0, Able.PERHAPS: POSSIBLE, Able.NO: IDLE}
