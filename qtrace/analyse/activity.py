@@ -61,6 +61,8 @@ class Doing(StrEnum):
     POPEN_WAIT = auto()
     POPEN_COMMUNICATE = auto()
     EVENT_LOOP = auto()
+    SERVER_LOOP = auto()
+    """The loop of a server that accepts connections, one after the other."""
     SELECT = auto()
     LOGGING = auto()
 
@@ -114,6 +116,7 @@ _TABLE: Mapping[tuple[str, str], Doing] = {
     ("subprocess.py", "communicate"): Doing.POPEN_COMMUNICATE,
     ("asyncio/base_events.py", "_run_once"): Doing.EVENT_LOOP,
     ("selectors.py", "select"): Doing.SELECT,
+    ("socketserver.py", "serve_forever"): Doing.SERVER_LOOP,
     ("logging/__init__.py", "acquire"): Doing.LOGGING,
 }
 # Functions that several classes of one file share: told apart by the class in the qualified name

@@ -142,11 +142,22 @@ def edge_to(actor: Actor, other: Actor, why: str) -> Edge:
     cost = _cost_of(other)
     if other.pid == actor.pid:
         cost += POSSIBLE
+    if _wakes_only(actor, other):
+        cost += 2 * POSSIBLE
     if other.helper is not None and other.helper.role is Role.FEEDER and actor.does(*QUEUE_READS) is None:
         cost += POSSIBLE  # a feeder writes to the pipe of its own queue
     if _fellow_reader(actor, other) or _fellow_writer(actor, other):
         cost += IDLE
     return Edge(other.pid, other.tid, Certainty.LIKELY, why, cost)
+
+
+def _wakes_only(actor: Actor, other: Actor) -> bool:
+    # An executor's manager thread is woken by its own process for new work; while it waits for results, those
+    # come from the workers.
+    helper = actor.helper
+    if helper is None or helper.role is not Role.HANDLER or not actor.idle:
+        return False
+    return other.pid == actor.pid and other.helper is None
 
 
 def _feeds(other: Actor, actor: Actor) -> bool:

@@ -163,7 +163,7 @@ def narrow(scene: Scene, actor: Actor, want: Want, kind: WaitKind) -> Narrowed |
         if found is not None:
             return found
     if kind is WaitKind.LOCK:
-        return _by_text(scene, actor, want) or _by_history(scene, want)
+        return _by_text(scene, actor, want) or _by_object(scene, actor) or _by_history(scene, want)
     return None
 
 
@@ -356,11 +356,15 @@ def _by_text(scene: Scene, actor: Actor, want: Want) -> Narrowed | None:
         pids = tuple(dict.fromkeys(h.pid for h in target.holders)) if target else ()
     else:
         pids = scene.address_space_of(actor.pid)
-    others, own = holders_by_text(scene, actor, pids)
+    found = holders_by_text(scene, actor, pids)
+    others, own = found.sure, found.own
     if own is not None and not others:
         place = f"{own.frame.file.rpartition('/')[2]}:{own.frame.line}"
         why = f"the waiting thread itself is inside `with {own.name.text}` at {place}"
         return Narrowed((), Certainty.LIKELY, why, why, self_held=own)
+    if not others and found.likely:
+        likely = tuple(other for other, _ in found.likely)
+        return Narrowed(likely, Certainty.LIKELY, "may hold it, by its code", hint=True)
     if len(others) != 1:
         return None
     holder, held = others[0]
@@ -368,6 +372,28 @@ def _by_text(scene: Scene, actor: Actor, want: Want) -> Narrowed | None:
     why = f"is inside `with {held.name.text}` at {place}"
     name = holder.thread.name
     return Narrowed((holder,), Certainty.LIKELY, why, f"{name} {why}, so it holds that lock")
+
+
+def _by_object(scene: Scene, actor: Actor) -> Narrowed | None:
+    # A lock inside of the library: logging's handler, a queue. Who is further in, in the same method of the
+    # same object, is past the lock, unless it gave it back to wait on a condition.
+    waiting = next((f for f in actor.stack if base_name(f.function) not in ("__enter__", "acquire")), None)
+    address = address_of(waiting.variables.get("self", "")) if waiting is not None else ""
+    if waiting is None or library_path(waiting.file) is None or not address:
+        return None
+    inside = tuple(
+        other for other in scene.actors_of(actor.pid) if other is not actor and _is_past_lock(other, waiting, address)
+    )
+    return Narrowed(inside, Certainty.LIKELY, "is inside of the same object's method", hint=True) if inside else None
+
+
+def _is_past_lock(other: Actor, waiting: Frame, address: str) -> bool:
+    for place, frame in enumerate(other.stack):
+        if frame.file != waiting.file or base_name(frame.function) != base_name(waiting.function):
+            continue
+        if address_of(frame.variables.get("self", "")) == address and place > 0:
+            return base_name(other.stack[place - 1].function) not in ("__enter__", "acquire", "wait")
+    return False
 
 
 def _by_history(scene: Scene, want: Want) -> Narrowed | None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from qtrace.analyse.activity import Doing, own_frame
 from qtrace.analyse.bystanders import waits_in_vain
-from qtrace.analyse.edges import EXACT, IDLE, Edge, Groups, edges_to
+from qtrace.analyse.edges import EXACT, IDLE, NATURAL, Edge, Groups, edges_to
 from qtrace.analyse.providers import Event, resolve
 from qtrace.analyse.reduction import ALWAYS, Need, all_of, any_of, live_threads
 from qtrace.analyse.scene import Actor, Scene
@@ -328,6 +328,8 @@ def _helper_node(scene: Scene, groups: Groups, actor: Actor) -> Node:
     edges = [Edge(other.pid, other.tid, Certainty.LIKELY, words, IDLE) for other in program]
     if helper.role is Role.FORK_SERVER:
         edges = _server_edges(scene, actor, edges)
+    if helper.role is Role.HANDLER:
+        edges = _busy_workers(scene, actor) + edges
     wants = actor.thread.wants
     object_id = wants[0].object_id if wants else ObjectId("clock")
     kind = _helper_kind(actor)
@@ -365,6 +367,17 @@ def _server_edges(scene: Scene, actor: Actor, others: list[Edge]) -> list[Edge]:
     ]
     known = {edge.tid for edge in children}
     return children + [edge for edge in others if edge.tid not in known]
+
+
+def _busy_workers(scene: Scene, actor: Actor) -> list[Edge]:
+    # Whoever joins a pool joins its worker handler, which ends when every task has: the chain goes on there.
+    why = "is at a task, without whose end the pool does not"
+    mains = (scene.main_of(pid) for pid in scene.started_by(actor.pid))
+    return [
+        Edge(main.pid, main.tid, Certainty.LIKELY, why, NATURAL)
+        for main in mains
+        if main is not None and main.helper is not None and main.helper.role is Role.WORKER and not main.idle
+    ]
 
 
 def _numbers(mask: int) -> set[int]:

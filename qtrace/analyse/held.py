@@ -9,17 +9,18 @@ addresses), or a local with the same address.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
-from qtrace.analyse.activity import Doing, address_of, base_name, library_path, type_of
+from qtrace.analyse.activity import Doing, address_of, base_name, doing_of, library_path, type_of
 from qtrace.analyse.scene import Actor, Scene
-from qtrace.model.around import TAKEN
+from qtrace.model.around import PERHAPS_TAKEN, TAKEN
 from qtrace.model.ids import Tgid
 from qtrace.model.snapshot import Frame
 
 _NAME = re.compile(r"^([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*)$")
 _TAKE = re.compile(r"([A-Za-z_][\w.]*)\.acquire\(")
+_WAIT = re.compile(r"([A-Za-z_][\w.]*)\.wait(?:_for)?\(")
 _WITH = re.compile(r"^(?:async\s+)?with\s+(.+)$")
 _LOCKS = frozenset({"lock", "Lock", "RLock", "_RLock", "Condition", "Semaphore", "BoundedSemaphore"})
 
@@ -35,9 +36,20 @@ class LockName:
     text: str
     """The expression as the program writes it."""
 
+    owner: str = ""
+    """Class of the object that it is an attribute of, if any."""
+
     def same(self, other: LockName) -> bool:
         """Whether both mean one lock."""
         return (self.scope, self.path) == (other.scope, other.path)
+
+    def alike(self, other: LockName) -> bool:
+        """Whether both may mean one lock: of one name, as a global and as an argument, or of two classes."""
+        if self.text.rpartition(".")[2] != other.text.rpartition(".")[2]:
+            return False
+        if not (self.scope.startswith("0x") and other.scope.startswith("0x")):
+            return True
+        return bool(self.owner and other.owner) and self.owner != other.owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,8 @@ class Held:
 
     name: LockName
     frame: Frame
+    sure: bool = True
+    """Whether the text leaves no doubt."""
 
 
 def lock_name(expression: str, frame: Frame) -> LockName | None:
@@ -61,7 +75,7 @@ def lock_name(expression: str, frame: Frame) -> LockName | None:
     address = address_of(text)
     if not address:
         return None
-    return LockName(address, attributes, expression.strip())
+    return LockName(address, attributes, expression.strip(), type_of(text) if attributes else "")
 
 
 def locks_held(actor: Actor) -> tuple[Held, ...]:
@@ -70,23 +84,29 @@ def locks_held(actor: Actor) -> tuple[Held, ...]:
 
 
 def _held(actor: Actor) -> Iterator[Held]:
-    waits_on_condition = actor.does(Doing.CONDITION, Doing.MP_CONDITION, Doing.EVENT, Doing.BARRIER, Doing.MP_EVENT)
-    innermost_own = True
     for place, frame in enumerate(actor.stack):
         if library_path(frame.file) is not None:
             continue
-        if innermost_own and waits_on_condition:
-            # Condition.wait gives the lock back that its caller took.
-            innermost_own = False
-            continue
-        innermost_own = False
-        for head in frame.around:
-            if head.endswith(":") and not _is_past_entry(actor, place):
-                continue
-            for expression in expressions_of(head.rstrip(":")):
-                name = lock_name(expression, frame)
-                if name is not None and _may_be_lock(expression, frame):
-                    yield Held(name, frame)
+        entered = [
+            (expression, not head.endswith(PERHAPS_TAKEN))
+            for head in frame.around
+            if not head.endswith(":") or _is_past_entry(actor, place)
+            for expression in expressions_of(head.rstrip(":"))
+        ]
+        given = _given_back(actor, place, frame, [expression for expression, _ in entered])
+        for expression, sure in entered:
+            name = lock_name(expression, frame)
+            if name is not None and expression not in given and _may_be_lock(expression, frame):
+                yield Held(name, frame, sure)
+
+
+def _given_back(actor: Actor, place: int, frame: Frame, entered: list[str]) -> Collection[str]:
+    # Condition.wait gives the lock back that its caller took: the condition's own, or one that the
+    # condition was made with, of which the text does not tell the name.
+    if place == 0 or doing_of(actor.stack[place - 1]) not in (Doing.CONDITION, Doing.MP_CONDITION):
+        return ()
+    waited = set(_WAIT.findall(frame.source))
+    return waited if waited & set(entered) else entered
 
 
 def _is_past_entry(actor: Actor, place: int) -> bool:
@@ -104,8 +124,9 @@ def _may_be_lock(expression: str, frame: Frame) -> bool:
 
 def expressions_of(head: str) -> list[str]:
     """Return what a `with` statement enters: ``["a", "b"]`` of ``with a as x, b``; ``["a"]`` of ``a.acquire()``."""
-    if head.endswith(TAKEN):
-        return [head.removesuffix(TAKEN)]
+    for mark in (TAKEN, PERHAPS_TAKEN):
+        if head.endswith(mark):
+            return [head.removesuffix(mark)]
     found = _WITH.match(head)
     if not found:
         return []
@@ -154,10 +175,19 @@ def _without_body(line: str) -> str:
     return line
 
 
-def holders_by_text(
-    scene: Scene, waiter: Actor, pids: tuple[Tgid, ...]
-) -> tuple[list[tuple[Actor, Held]], Held | None]:
-    """Return who holds the lock that a thread wants, by the text, and whether it does so itself.
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """Who holds a lock, by the text."""
+
+    sure: list[tuple[Actor, Held]]
+    likely: list[tuple[Actor, Held]]
+    """Those that may hold it: by name alone, or if an exception left it taken."""
+    own: Held | None
+    """Where the one that waits holds it itself."""
+
+
+def holders_by_text(scene: Scene, waiter: Actor, pids: tuple[Tgid, ...]) -> Holders:
+    """Return who holds the lock that a thread wants, by the text.
 
     Args:
         scene: The moment.
@@ -165,16 +195,19 @@ def holders_by_text(
         pids: The processes that could hold it: one address space, or all that map the word.
     """
     wanted = lock_wanted(waiter)
+    found = Holders([], [], None)
     if not wanted:
-        return [], None
-    own = next((held for held in locks_held(waiter) for name in wanted if held.name.same(name)), None)
-    others = []
+        return found
+    own = next((held for held in locks_held(waiter) for name in wanted if held.sure and held.name.same(name)), None)
     for pid in pids:
         for actor in scene.actors_of(pid):
             if actor.tid == waiter.tid:
                 continue
-            for held in locks_held(actor):
-                if any(held.name.same(name) for name in wanted):
-                    others.append((actor, held))
-                    break
-    return others, own
+            held = locks_held(actor)
+            same = next((one for one in held if any(one.name.same(name) for name in wanted)), None)
+            alike = next((one for one in held if any(one.name.alike(name) for name in wanted)), None)
+            if same is not None and same.sure:
+                found.sure.append((actor, same))
+            elif (one := same or alike) is not None:
+                found.likely.append((actor, one))
+    return replace(found, own=own)

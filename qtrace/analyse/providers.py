@@ -145,7 +145,18 @@ def _socket(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKi
     pids = tuple(dict.fromkeys(holder.pid for holder in peer.holders))
     if not pids:
         return comes(kind, want.object_id, "external", "waits for the other end, which nobody seen has")
-    return _held_by(scene, groups, actor, want, kind, pids, "holds the other end of the socket")
+    event = _held_by(scene, groups, actor, want, kind, pids, "holds the other end of the socket")
+    if peer.listening and _is_its_own_server(scene, actor, pids):
+        return replace(event, edges=())
+    return event
+
+
+def _is_its_own_server(scene: Scene, actor: Actor, pids: tuple[Tgid, ...]) -> bool:
+    # Connected and not yet accepted: who serves connections would have to, and that is the waiting thread.
+    def serves(one: Actor) -> bool:
+        return one.within(Doing.SERVER_LOOP, Doing.EVENT_LOOP) is not None
+
+    return serves(actor) and not any(serves(o) for pid in pids for o in scene.actors_of(pid) if o.tid != actor.tid)
 
 
 def _eventfd(scene: Scene, groups: Groups, actor: Actor, want: Want, target: WaitObject | None) -> Event:

@@ -14,6 +14,8 @@ _HEAD = re.compile(r"(async\s+)?(with|while|for|try|if|elif|else|except|finally|
 _TAKEN = re.compile(r"(?:\w+\s*=\s*)?([A-Za-z_][\w.]*)\.(acquire|release)\(")
 TAKEN = ".acquire()"
 """What an entry ends with that is no head but a lock taken before the line in the same blocks."""
+PERHAPS_TAKEN = ".acquire()?"
+"""The same of a lock that a ``try`` block takes, for a line in its ``except``: where it failed is not known."""
 _ENDS_FUNCTION = ("def ", "class ", "async def ")
 _TAB = 8
 
@@ -31,7 +33,8 @@ def heads_around(lines: Sequence[str], line: int) -> tuple[str, ...]:
     Where the line itself is a one-line ``with lock: work()``, its own head comes first, marked
     by a colon at the end (``with lock:``): whether the lock is held there depends on the frame.
     Between the heads stand the locks that earlier lines of the same blocks have taken and not given
-    back, as ``lock.acquire()``.
+    back, as ``lock.acquire()``; what is given back in a block that is over (``finally``) counts as given
+    back. In an ``except`` the locks that its ``try`` has taken follow as ``lock.acquire()?``.
 
     Args:
         lines: The file's lines.
@@ -45,20 +48,22 @@ def heads_around(lines: Sequence[str], line: int) -> tuple[str, ...]:
         heads.append(_head(own) + ":")
     limit = indent_of(lines[line - 1])
     given_back: set[str] = set()
+    failed = False
     for text in reversed(lines[: line - 1]):
         stripped = text.strip()
         if not stripped or stripped.startswith("#"):
             continue
         indent = indent_of(text)
-        if indent == limit:
-            taken = _TAKEN.match(stripped)
-            if taken and taken[2] == "release":
-                given_back.add(taken[1])
-            elif taken and taken[1] not in given_back:
-                heads.append(taken[1] + TAKEN)
+        taken = _TAKEN.match(stripped) if indent >= limit else None
+        if taken and taken[2] == "release" and not failed:
+            given_back.add(taken[1])
+        elif taken and taken[2] == "acquire" and taken[1] not in given_back and (indent == limit or failed):
+            heads.append(taken[1] + (PERHAPS_TAKEN if failed and indent > limit else TAKEN))
+        failed = failed and not (indent == limit and stripped.startswith("try"))
         if indent >= limit or not _HEAD.match(stripped):
             continue
         limit = indent
+        failed = stripped.startswith("except")
         if stripped.startswith(_ENDS_FUNCTION):
             break
         heads.append(_head(stripped))

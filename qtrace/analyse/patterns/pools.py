@@ -81,6 +81,16 @@ def pool_exhausted(case: Case) -> Finding | None:
     return None
 
 
+def _server_blocked(case: Case, node: Node) -> Finding:
+    return Finding(
+        PatternId.EVENT_LOOP_BLOCKED,
+        "Do not wait for the server in one of its own handlers: use ThreadingHTTPServer (ThreadingMixIn), which gives "
+        "each request a thread, or call what is wanted without a request.",
+        first_own_line(node.actor, "waits in a handler for the server whose only thread runs that handler"),
+        headline=f"{case.names.actor(node.actor)} waits in a handler of the server whose only thread it is.",
+    )
+
+
 def _hands_results_over(actor: Actor) -> bool:
     return actor.helper is not None and actor.helper.title in (_RESULTS, "the executor's manager thread")
 
@@ -101,8 +111,11 @@ def event_loop_blocked(case: Case) -> Finding | None:
     """A callback or coroutine blocks the thread of its event loop, which alone could help."""
     for node in case.circle or case.nodes[-1:]:
         actor = node.actor
-        if actor.within(Doing.EVENT_LOOP) is None or actor.does(Doing.SELECT, Doing.EVENT_LOOP) is not None:
+        loop = actor.within(Doing.EVENT_LOOP, Doing.SERVER_LOOP)
+        if loop is None or actor.does(Doing.SELECT, Doing.EVENT_LOOP, Doing.SERVER_LOOP) is not None:
             continue
+        if loop.doing is Doing.SERVER_LOOP:
+            return _server_blocked(case, node)
         return Finding(
             PatternId.EVENT_LOOP_BLOCKED,
             "Do not block in a coroutine: await it, or hand it to a thread (asyncio.to_thread, run_in_executor); "
