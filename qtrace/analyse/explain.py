@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qtrace.analyse.chain import Chain, follow, follow_live, part_of, start_of
-from qtrace.analyse.graph import STEADY_NS, Standing, WaitGraph, build
+from qtrace.analyse.edges import Edge
+from qtrace.analyse.graph import STEADY_NS, Node, Standing, WaitGraph, build
 from qtrace.analyse.naming import Names, wait_of
 from qtrace.analyse.patterns import recognise, recognise_live
 from qtrace.analyse.patterns.case import Case, Finding
@@ -215,10 +216,9 @@ def _live(graph: WaitGraph, names: Names) -> Verdict:
     way = follow_live(graph, _seen_first(graph))
     standing = way[-1].standing
     snapshot = graph.scene.snapshot
+    after = (*way[1:], None)
     chain = tuple(
-        wait_of(names, node, first=way[place + 1].tid if place + 1 < len(way) else None)
-        for place, node in enumerate(way)
-        if node.in_call
+        _live_link(names, node, following) for node, following in zip(way, after, strict=True) if node.in_call
     )
     kind = _VERDICTS[standing]
     finding = recognise_live(Case(graph, names, Chain(way, cycle=False), frozenset(), kind))
@@ -236,6 +236,16 @@ def _live(graph: WaitGraph, names: Names) -> Verdict:
         unseen=_unseen(snapshot),
         at_ns=snapshot.time_ns,
     )
+
+
+def _live_link(names: Names, node: Node, following: Node | None) -> Wait:
+    if following is None:
+        return wait_of(names, node)
+    if all(edge.tid != following.tid for edge in node.edges):
+        # Not what the wait is for: a watchdog, a supervisor.
+        why = "may end the process that waits, by its code"
+        node = replace(node, edges=(*node.edges, Edge(following.actor.pid, following.tid, Certainty.LIKELY, why)))
+    return wait_of(names, node, first=following.tid)
 
 
 def _seen_first(graph: WaitGraph) -> Tid:

@@ -225,6 +225,11 @@ def _mapping(line: str) -> Mapping:
     )
 
 
+_HEAP_BYTES = 64 << 20
+_HEAP = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0 *\n\2-([0-9a-f]+) ---p 0+ 00:00 0 *$", re.MULTILINE)
+"""What is in use of a heap, and behind it what is reserved."""
+
+
 @dataclass(frozen=True, slots=True)
 class Maps:
     """A /proc/PID/maps, of which only those lines are parsed that are asked for."""
@@ -245,6 +250,19 @@ class Maps:
         """Return the mapping whose end is this address."""
         found = re.search(rf"^[0-9a-f]+-0*{address:x} .*$", self.text, re.MULTILINE)
         return _mapping(found.group()) if found else None
+
+    @property
+    def thread_heap(self) -> bool:
+        """Whether there is a heap that the C library made for another thread than the main one.
+
+        glibc keeps it when that thread has ended. It begins at a multiple of 64 MiB, and reserves as much
+        (malloc/arena.c, HEAP_MAX_SIZE on 64-bit machines).
+        """
+        for found in _HEAP.finditer(self.text):
+            start, end = int(found[1], 16), int(found[3], 16)
+            if start % _HEAP_BYTES == 0 and end - start == _HEAP_BYTES:
+                return True
+        return False
 
     def shares(self, device: str, inode: int) -> bool:
         """Whether a file, or shared memory, is mapped for sharing."""

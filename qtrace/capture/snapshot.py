@@ -321,6 +321,7 @@ class Taking:
             exit_signal=stat.exit_status & 0x7F or None if ended else None,
             start_ns=stat.start_ns,
             caught_signals=member.caught_signals,
+            had_threads=member.pid in self._maps and self._maps[member.pid].thread_heap,
         )
 
 

@@ -131,6 +131,8 @@ class Process:
     """Shared with this process (CLONE_VM); None: its own."""
     caught_signals: int = 0
     """SigCgt of /proc/PID/status: signals for which the program has a handler."""
+    had_threads: bool = False
+    """Its memory shows a heap that was made for another thread, which may have ended."""
 
     @property
     def alive(self) -> bool:

@@ -180,7 +180,7 @@ def _alone_with_it(case: Case, node: Node) -> bool:
         return False  # another task may have it, suspended
     others = [other for other in case.scene.actors_of(actor.pid) if other.tid != actor.tid]
     ended = [d for d in case.snapshot.history.deaths if d.pid == actor.pid and d.tid != actor.tid]
-    return not others and not ended and not case.scene.is_forked_copy(actor.pid)
+    return not others and not ended and not actor.process.had_threads and not case.scene.is_forked_copy(actor.pid)
 
 
 def fork_held_lock(case: Case) -> Finding | None:
