@@ -22,7 +22,7 @@ from typing import Any
 
 from qtrace.capture.memory import MemoryReader
 from qtrace.model.around import heads_around
-from qtrace.model.loops import calls_ahead, ending_calls, loop_calls
+from qtrace.model.loops import calls_ahead, calls_behind, ending_calls, loop_calls
 from qtrace.model.snapshot import Frame
 
 _SECONDS = 10.0
@@ -158,10 +158,14 @@ def _frame(raw: Mapping[str, Any], folder: str) -> Frame:
     return Frame(file, line, raw["name"], source, variables, *_told_by_text(file, line))
 
 
+_TEXT_FACTS = (heads_around, loop_calls, ending_calls, calls_ahead, calls_behind)
+"""In the order of the fields of a Frame."""
+
+
 @lru_cache(maxsize=4096)
 def _told_by_text(file: str, line: int) -> tuple[tuple[str, ...], ...]:
     lines = _source(file)
-    return heads_around(lines, line), loop_calls(lines, line), ending_calls(lines, line), calls_ahead(lines, line)
+    return tuple(told(lines, line) for told in _TEXT_FACTS)
 
 
 def _variables(variables: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:

@@ -51,6 +51,7 @@ def _frame(plain: dict[str, Any]) -> Frame | None:
         _words(plain.get("calls")),
         _words(plain.get("ends")),
         _words(plain.get("ahead")),
+        _words(plain.get("behind")),
     )
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from qtrace.model.around import indent_of
 
 _CALL = re.compile(r"([A-Za-z_][\w.]*)\s*\(")
+_HANDED_ON = re.compile(r"[A-Za-z_][\w.]*\.(?:get|get_nowait|recv|recv_bytes|put|send|send_bytes)\b(?!\s*\()")
 _STATEMENT = re.compile(r"(?:async\s+)?(with|del|return|break|raise|import|from|exec|global|nonlocal)\b")
 _ANYWHERE = re.compile(r"\b(yield|await|lambda)\b")
 _COUNTS = re.compile(r"[^=!<>]([+\-*/|]=)|\bnext\s*\(")
@@ -72,12 +74,23 @@ def calls_ahead(lines: Sequence[str], line: int) -> tuple[str, ...]:
     head = _head_of_loop(lines, line, _LOOPS, outermost=True)
     block = _rest_of_function(lines, line)[1:] + ([] if head is None else _block(lines, head))
     names = _reached(lines, block) | _words([lines[line - 1]])
-    names.update(name for text in (*block, lines[line - 1]) for name in _HANDED_ON.findall(text))
-    names = {name for name in names if not any(_definitions(lines, name.rpartition(".")[2]))}
+    names = {name for name in names if not _definitions(lines, name.rpartition(".")[2])}
     return tuple(sorted(names)[:_MOST_NAMES])
 
 
-_HANDED_ON = re.compile(r"[A-Za-z_][\w.]*\.(?:get|get_nowait|recv|recv_bytes|put|send|send_bytes)\b(?!\s*\()")
+def calls_behind(lines: Sequence[str], line: int) -> tuple[str, ...]:
+    """Return what stands above a line in its function, or module: the names that are called there, sorted.
+
+    Args:
+        lines: The file's lines.
+        line: The line's number, from 1.
+    """
+    if not 1 <= line <= len(lines):
+        return ()
+    start, floor = _start_of_function(lines, line)
+    return tuple(sorted(_words(_outer_lines(lines[start : line - 1], floor)))[:_MOST_NAMES])
+
+
 _LOOPS = ("while ", "for ", "async for ")
 
 _ENDING = frozenset(
@@ -104,6 +117,11 @@ def _reached(lines: Sequence[str], block: Sequence[str]) -> set[str]:
 
 def _rest_of_function(lines: Sequence[str], line: int) -> list[str]:
     """The lines from one on to the end of its function, or of the module, without nested definitions."""
+    return _outer_lines(lines[line - 1 :], _start_of_function(lines, line)[1])
+
+
+def _start_of_function(lines: Sequence[str], line: int) -> tuple[int, int]:
+    """The place of the first line below a function's ``def``, or of the module, and its indentation."""
     limit = indent_of(lines[line - 1])
     floor = limit
     for place in range(line - 2, -1, -1):
@@ -112,11 +130,16 @@ def _rest_of_function(lines: Sequence[str], line: int) -> list[str]:
             continue
         limit = indent_of(lines[place])
         if text.startswith(("def ", "class ", "async def ")):
-            break
+            return place + 1, floor
         floor = limit
+    return 0, floor
+
+
+def _outer_lines(lines: Sequence[str], floor: int) -> list[str]:
+    """The lines up to the first that is indented less than a number, without nested definitions."""
     found: list[str] = []
     inner: int | None = None
-    for text in lines[line - 1 :]:
+    for text in lines:
         if not text.strip() or text.lstrip().startswith("#"):
             continue
         indent = indent_of(text)
@@ -162,9 +185,22 @@ def _block(lines: Sequence[str], head: int) -> list[str]:
     return found
 
 
-def _definitions(lines: Sequence[str], name: str) -> Iterator[int]:
-    start = re.compile(rf"\s*(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b")
-    return (place for place, text in enumerate(lines) if name in text and start.match(text))
+def _definitions(lines: Sequence[str], name: str) -> Sequence[int]:
+    return _index(tuple(lines)).get(name, ())
+
+
+@lru_cache(maxsize=64)
+def _index(lines: tuple[str, ...]) -> Mapping[str, Sequence[int]]:
+    """The places of the functions and classes of a file, by name."""
+    found: dict[str, list[int]] = {}
+    for place, text in enumerate(lines):
+        defined = _DEFINED.match(text)
+        if defined:
+            found.setdefault(defined[1], []).append(place)
+    return found
+
+
+_DEFINED = re.compile(r"\s*(?:async\s+)?(?:def|class)\s+(\w+)")
 
 
 def _words(block: Sequence[str]) -> set[str]:
@@ -174,6 +210,7 @@ def _words(block: Sequence[str]) -> set[str]:
         if not code or code.startswith("#"):
             continue
         found.update(name for name in _CALL.findall(code) if name not in _KEYWORDS)
+        found.update(_HANDED_ON.findall(code))
         for part in re.split(r"[;:]\s*", code):
             statement = _STATEMENT.match(part)
             if statement and not part.startswith("with open("):

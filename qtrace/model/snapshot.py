@@ -38,6 +38,8 @@ class Frame:
     """Calls that end processes among those still to come, as `qtrace.model.loops.ending_calls` gives them."""
     ahead: tuple[str, ...] = ()
     """What its function has still to call, as `qtrace.model.loops.calls_ahead` gives it; empty for the library."""
+    behind: tuple[str, ...] = ()
+    """What stands above the line in its function, as `qtrace.model.loops.calls_behind` gives it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtrace.analyse.activity import Doing
+from qtrace.analyse.activity import Doing, type_of
 from qtrace.analyse.bystanders import Able
 from qtrace.analyse.graph import Node
 from qtrace.analyse.patterns.case import Case, Finding, first_own_line
@@ -19,6 +19,7 @@ from qtrace.analyse.patterns.marks import (
     target_of,
 )
 from qtrace.analyse.providers import Event
+from qtrace.analyse.scene import Actor
 from qtrace.model.ids import Tgid
 from qtrace.model.kinds import ObjectKind, PatternId, WaitKind
 from qtrace.model.snapshot import WaitObject
@@ -141,12 +142,22 @@ def _inherited(case: Case, node: Node, pid: Tgid) -> bool:
     if pid in family or node.actor.pid in set(case.scene.ancestors(pid)):
         return False
     object_id = node.events[0].object_id
-    if any(actor.able_to_give is Able.YES for actor in case.scene.actors_of(pid)):
+    if any(map(_sends_by_connection, case.scene.actors_of(pid))):
         return False
     use = case.snapshot.history.uses.get((pid, object_id))
     if use is not None and use.writes:
         return False
     return bool(family & set(case.scene.ancestors(pid)))
+
+
+def _sends_by_connection(actor: Actor) -> bool:
+    # It was given a Connection, and its code has still to send by it.
+    return any(
+        type_of(frame.variables.get(name.partition(".")[0], "")) == "Connection"
+        for frame in actor.stack
+        for name in frame.ahead
+        if name.endswith((".send", ".send_bytes"))
+    )
 
 
 def _inherited_end(case: Case, node: Node, others: list[Tgid]) -> Finding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtrace.analyse.activity import Doing
-from qtrace.analyse.bystanders import Able
+from qtrace.analyse.bystanders import TAKING, Able
 from qtrace.analyse.futexes import queue_lock_of
 from qtrace.analyse.graph import Node
 from qtrace.analyse.patterns.case import Case, Finding, first_own_line, own_line
@@ -98,7 +98,9 @@ def before_drain(case: Case) -> Finding | None:
 
 def _never_takes(joiner: Node, producer: Node) -> bool:
     # A bounded queue is for somebody else to empty, if the one that joins has no get() before it.
-    return producer.kind not in FULL and joiner.actor.able_to_take is Able.NO
+    actor = joiner.actor
+    taken = any(name.rpartition(".")[2] in TAKING for frame in actor.stack for name in frame.behind)
+    return producer.kind not in FULL and actor.able_to_take is Able.NO and not taken
 
 
 _DRAIN_FIRST = (
