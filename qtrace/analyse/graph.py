@@ -8,10 +8,10 @@ that go round in polls, to find those that move and can never get on.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from qtrace.analyse.activity import Doing, own_frame
+from qtrace.analyse.activity import Doing, base_name, library_path, own_frame
 from qtrace.analyse.bystanders import waits_in_vain
 from qtrace.analyse.edges import EXACT, IDLE, NATURAL, Edge, Groups, edges_to
 from qtrace.analyse.providers import Event, resolve
@@ -273,13 +273,24 @@ def _goes_on(scene: Scene, actor: Actor, events: tuple[Event, ...], kind: WaitKi
         }[event.comes]
         found = event.kind if len(events) == 1 else kind
         return _free(actor, standing, event.why, found, events)
-    if thread.timeout_ns is not None:
+    if thread.timeout_ns is not None and not _joins_in_the_end(scene, actor):
         return _free(actor, Standing.TIMED, "has a timeout, which always comes", kind, events)
     if thread.moved:
         return _free(actor, Standing.RUNNING, "moved between the two looks", kind, events)
     if thread.moved is None and not _steady(scene, thread):
         return _free(actor, Standing.RUNNING, "has only just been seen to wait", kind, events)
     return None
+
+
+def _joins_in_the_end(scene: Scene, actor: Actor) -> bool:
+    # From 3.12 on asyncio.run gives the threads of its executor five minutes to end; when these are over, the
+    # interpreter's exit joins them without a limit.
+    closing = any(
+        library_path(frame.file) == "asyncio/runners.py" and base_name(frame.function) == "close"
+        for frame in actor.stack
+    )
+    helpers = (other.helper for other in scene.actors_of(actor.pid))
+    return closing and any(helper is not None and helper.title == "asyncio's shutdown thread" for helper in helpers)
 
 
 def _steady(scene: Scene, thread: Thread) -> bool:
@@ -293,6 +304,10 @@ def _blocked(scene: Scene, actor: Actor, events: tuple[Event, ...], kind: WaitKi
     strict = any_of([_need(actor, [event.strict for event in events]), *enders])
     if kind is WaitKind.GIL and not events:
         full = strict = ALWAYS
+    if actor.thread.timeout_ns is not None:
+        strict = ALWAYS
+        words = "when its timeout is over, the interpreter's exit waits for the same threads without one"
+        events = (replace(events[0], assumptions=(*events[0].assumptions, words)), *events[1:])
     return Node(actor, Standing.BLOCKED, "", kind, events, _edges(events), full, strict, full)
 
 
