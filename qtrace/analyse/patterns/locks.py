@@ -244,7 +244,7 @@ def dead_lock_holder(case: Case) -> Finding | None:
         first_own_line(node.actor, f"waits for {name}, which nobody is left to release"),
         facts,
         f"{case.names.actor(node.actor)} waits for {name}, {holder}.",
-        "" if dead is not None else "the lock was held by one that has ended",
+        "" if dead is not None else "whoever took the lock has ended, or went on without giving it back",
     )
 
 
@@ -271,7 +271,7 @@ def _same_word(one: Node, other: Node) -> bool:
     return bool(one.events) and one.events[0].object_id == other.events[0].object_id
 
 
-_NO_HOLDER = "which nobody who lives seems to hold: whoever had it has ended"
+_NO_HOLDER = "which nobody who lives seems to hold: whoever took it has ended, or went on without giving it back"
 _DEAD_HOLDER_QUEUE = (
     "Never terminate() or kill a process that may be inside get() or put(): tell it to stop by a sentinel, "
     "or give each worker a Pipe of its own; concurrent.futures.ProcessPoolExecutor notices dead workers."
