@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ZOO ?= tests/programs/hangs tests/programs/quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint check zoo bench bench-queue fuzz screenshots queue-cpython wheel-check clean
+.PHONY: help install demo test lint check zoo bench bench-queue fuzz slow screenshots queue-cpython wheel-check clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -54,6 +54,9 @@ bench-queue: $(VENV)/tests-installed ## our queue beside multiprocessing.Queue; 
 
 fuzz: $(VENV)/tests-installed ## damaged recordings, 10,000 cases
 	QTRACE_FUZZ=10000 $(BIN)/python -m pytest -q tests/tracefile -k fuzz
+
+slow: $(VENV)/tests-installed ## what takes long: 100 attachments, 1,000 explains of a busy tree, CPython's suites whole
+	QTRACE_SLOW=1 $(BIN)/python -m pytest -q -rs tests/capture/test_attach.py tests/capture/test_cpython.py tests/e2e/test_explain_running.py
 
 screenshots: $(VENV)/tests-installed ## pictures of the reports, for the gallery
 	bash scripts/gallery.sh --large
