@@ -64,7 +64,9 @@ class ObjectFinder:
     _known: dict[tuple[int, int], tuple[ObjectId, ObjectKind]] = field(default_factory=dict)
     _only_as_peer: set[ObjectId] = field(default_factory=set)
     """Sockets described only as the other end of one that somebody waits on."""
-    _unix: Mapping[int, int] | None = None
+    _unix: peers.UnixPeers | None = None
+    _listening: set[ObjectId] = field(default_factory=set)
+    """Sockets that somebody is connected to and that has not been accepted."""
     _internet: Mapping[tuple[tuple[str, int], tuple[str, int]], int] | None = None
 
     # --- what a descriptor is --------------------------------------------------------------------
@@ -246,7 +248,9 @@ class ObjectFinder:
             holders=self._holders(link),
         )
         if peer is not None and peer not in self.found:
-            self.found[peer] = WaitObject(peer, ObjectKind.SOCKET, label, holders=self._holders(str(peer)))
+            listening = peer in self._listening
+            holders = self._holders(str(peer))
+            self.found[peer] = WaitObject(peer, ObjectKind.SOCKET, label, listening=listening, holders=holders)
             self._only_as_peer.add(peer)
 
     def connecting(self, object_id: ObjectId, address: bytes) -> None:
@@ -267,8 +271,16 @@ class ObjectFinder:
     def _unix_peer(self, link: str) -> ObjectId | None:
         if self._unix is None:
             self._unix = peers.unix_peers()
-        inode = self._unix.get(int(link[len("socket:[") : -1]))
-        return ObjectId(f"socket:[{inode}]") if inode else None
+        own = int(link[len("socket:[") : -1])
+        inode = self._unix.peers.get(own)
+        return ObjectId(f"socket:[{inode}]") if inode else self._accepts(self._unix.listeners.get(own))
+
+    def _accepts(self, inode: int | None) -> ObjectId | None:
+        if not inode:
+            return None
+        found = ObjectId(f"socket:[{inode}]")
+        self._listening.add(found)
+        return found
 
     def _internet_peer(self, state: grab.SocketState) -> ObjectId | None:
         if state.local is None or state.remote is None:
@@ -277,8 +289,8 @@ class ObjectFinder:
             self._internet = peers.internet_sockets()
         local = (peers.plain_host(state.local[0]), state.local[1])
         remote = (peers.plain_host(state.remote[0]), state.remote[1])
-        inode = self._internet.get((remote, local)) or self._listener(remote)
-        return ObjectId(f"socket:[{inode}]") if inode else None
+        inode = self._internet.get((remote, local))
+        return ObjectId(f"socket:[{inode}]") if inode else self._accepts(self._listener(remote))
 
     def _listener(self, address: tuple[str, int]) -> int | None:
         # Connected and not yet accepted: the one who could accept it holds the listening socket.

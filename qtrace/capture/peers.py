@@ -1,6 +1,7 @@
 """Who is at the other end of a socket on this host.
 
-Unix sockets: the kernel's socket diagnostics (sock_diag(7), UNIX_DIAG with UDIAG_SHOW_PEER).
+Unix sockets: the kernel's socket diagnostics (sock_diag(7), UNIX_DIAG with UDIAG_SHOW_PEER and, for
+connections that nobody has accepted yet, UDIAG_SHOW_ICONS).
 Internet sockets: /proc/net/tcp and tcp6, the entry with the two addresses exchanged.
 """
 
@@ -9,13 +10,14 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 _SOCK_DIAG_BY_FAMILY = 20
 _NLM_REQUEST_DUMP = 0x301
 _NLMSG_DONE, _NLMSG_ERROR = 3, 2
-_UDIAG_SHOW_PEER = 4
-_UNIX_DIAG_PEER = 2
+_UDIAG_SHOW_PEER, _UDIAG_SHOW_ICONS = 4, 8
+_UNIX_DIAG_PEER, _UNIX_DIAG_ICONS = 2, 3
 _ALL_STATES = 0xFFFFFFFF
 _NETLINK_SOCK_DIAG = 4
 _ACCEPTS = 0x10000
@@ -25,38 +27,54 @@ _REQUEST = struct.Struct("=BBHIIIII")
 _MESSAGE = struct.Struct("=BBBBIII")
 
 
-def unix_peers() -> Mapping[int, int]:
-    """Return inode to the peer's inode of every connected Unix socket; empty if it cannot be asked."""
+@dataclass(frozen=True, slots=True)
+class UnixPeers:
+    """Who is at the other end of the Unix sockets of this network namespace, by inode."""
+
+    peers: Mapping[int, int]
+    """Of every connected socket."""
+    listeners: Mapping[int, int]
+    """Of every socket that is connected and not accepted yet: the socket that listens."""
+
+
+def unix_peers() -> UnixPeers:
+    """Return the other ends of Unix sockets; none if the kernel cannot be asked."""
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as link:
             link.settimeout(1.0)
-            body = _REQUEST.pack(socket.AF_UNIX, 0, 0, _ALL_STATES, 0, _UDIAG_SHOW_PEER, 0xFFFFFFFF, 0xFFFFFFFF)
+            show = _UDIAG_SHOW_PEER | _UDIAG_SHOW_ICONS
+            body = _REQUEST.pack(socket.AF_UNIX, 0, 0, _ALL_STATES, 0, show, 0xFFFFFFFF, 0xFFFFFFFF)
             link.send(_HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_REQUEST_DUMP, 1, 0) + body)
-            return dict(_answers(link))
+            answers = list(_answers(link))
     except OSError:
-        return {}
+        return UnixPeers({}, {})
+    return UnixPeers(
+        {inode: words[0] for kind, inode, words in answers if kind == _UNIX_DIAG_PEER},
+        {client: inode for kind, inode, words in answers if kind == _UNIX_DIAG_ICONS for client in words},
+    )
 
 
-def _answers(link: socket.socket) -> Iterator[tuple[int, int]]:
+def _answers(link: socket.socket) -> Iterator[tuple[int, int, tuple[int, ...]]]:
     while True:
         raw = link.recv(65536)
         while len(raw) >= _HEADER.size:
             length, kind, _, _, _ = _HEADER.unpack_from(raw)
             if kind in (_NLMSG_DONE, _NLMSG_ERROR) or length < _HEADER.size:
                 return
-            yield from _peer_of(raw[_HEADER.size : length])
+            yield from _attributes(raw[_HEADER.size : length])
             raw = raw[(length + 3) & ~3 :]
 
 
-def _peer_of(message: bytes) -> Iterator[tuple[int, int]]:
+def _attributes(message: bytes) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """The kind of an attribute, the socket's inode, and the attribute's numbers."""
     inode = _MESSAGE.unpack_from(message)[4]
     attributes = message[_MESSAGE.size :]
     while len(attributes) >= 4:
         length, kind = struct.unpack_from("=HH", attributes)
         if length < 4:
             return
-        if kind == _UNIX_DIAG_PEER:
-            yield inode, struct.unpack_from("=I", attributes, 4)[0]
+        if kind in (_UNIX_DIAG_PEER, _UNIX_DIAG_ICONS) and length >= 8:
+            yield kind, inode, struct.unpack_from(f"={(length - 4) // 4}I", attributes, 4)
         attributes = attributes[(length + 3) & ~3 :]
 
 

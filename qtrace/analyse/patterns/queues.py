@@ -78,7 +78,9 @@ def before_drain(case: Case) -> Finding | None:
     if place is None or any(putting(node) is None and node.kind not in FULL for node in nodes[place:]):
         return None
     waiting = [node for node in nodes[:place] if joins(node)]
-    behind = [node for node in nodes[:place] if not joins(node)]
+    # What comes before the first join is not part of it: who waits for a task that joins, say.
+    first = next((i for i, node in enumerate(nodes) if joins(node)), place)
+    behind = [node for node in nodes[first:place] if not joins(node)]
     if not waiting or any(queue_lock_of(node.actor) != "write lock" for node in behind):
         return None
     producer = nodes[place]
