@@ -147,12 +147,13 @@ class Step:
 def library_path(file: str) -> str | None:
     """Return a file's path inside the standard library, or None for a file of the program.
 
-    The frozen modules of 3.11 and later count as the library, under their own name.
+    The frozen modules of 3.11 and later count as the library, under their own name;
+    so does what multiprocessing compiles itself.
     """
     found = _LIBRARY.search(file)
     if found:
         return found.group(1)
-    if file.startswith("<frozen "):
+    if file.startswith(("<frozen ", "<multiprocessing.")):
         return file
     found = _OWN_QUEUE.search(file)
     return found.group(1) if found else None

@@ -127,6 +127,8 @@ def _lock_or_semaphore(frame: Frame, variable: str) -> WaitKind:
 
 
 def _kind_by_text(frame: Frame) -> WaitKind | None:
+    if frame.made and _SEMAPHORE_TYPES.issuperset(frame.made):
+        return WaitKind.SEMAPHORE
     for name, text in frame.variables.items():
         if type_of(text) in _SEMAPHORE_TYPES and f"{name}.acquire" in frame.source:
             return WaitKind.SEMAPHORE
@@ -356,7 +358,7 @@ def _by_text(scene: Scene, actor: Actor, want: Want) -> Narrowed | None:
         pids = tuple(dict.fromkeys(h.pid for h in target.holders)) if target else ()
     else:
         pids = scene.address_space_of(actor.pid)
-    found = holders_by_text(scene, actor, pids)
+    found = holders_by_text(scene, actor, pids, want.object_id)
     others, own = found.sure, found.own
     if own is not None and not others:
         place = f"{own.frame.file.rpartition('/')[2]}:{own.frame.line}"

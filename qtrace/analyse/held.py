@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from qtrace.analyse.activity import Doing, address_of, base_name, doing_of, library_path, type_of
 from qtrace.analyse.scene import Actor, Scene
 from qtrace.model.around import PERHAPS_TAKEN, TAKEN
-from qtrace.model.ids import Tgid
+from qtrace.model.ids import ObjectId, Tgid
 from qtrace.model.snapshot import Frame
 
 _NAME = re.compile(r"^([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*)$")
@@ -175,6 +175,10 @@ def _without_body(line: str) -> str:
     return line
 
 
+def _waits_on(actor: Actor, object_id: ObjectId) -> bool:
+    return any(want.object_id == object_id for want in actor.thread.wants)
+
+
 @dataclass(frozen=True, slots=True)
 class Holders:
     """Who holds a lock, by the text."""
@@ -186,15 +190,17 @@ class Holders:
     """Where the one that waits holds it itself."""
 
 
-def holders_by_text(scene: Scene, waiter: Actor, pids: tuple[Tgid, ...]) -> Holders:
+def holders_by_text(scene: Scene, waiter: Actor, pids: tuple[Tgid, ...], object_id: ObjectId) -> Holders:
     """Return who holds the lock that a thread wants, by the text.
 
     Args:
         scene: The moment.
         waiter: A thread that waits for a lock.
         pids: The processes that could hold it: one address space, or all that map the word.
+        object_id: The word: what others that wait on it call the lock is its name as well.
     """
-    wanted = lock_wanted(waiter)
+    waiting = [actor for pid in pids for actor in scene.actors_of(pid) if _waits_on(actor, object_id)]
+    wanted = [name for actor in (waiter, *waiting) for name in lock_wanted(actor)]
     found = Holders([], [], None)
     if not wanted:
         return found

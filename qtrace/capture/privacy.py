@@ -33,7 +33,9 @@ def for_storing(snapshot: Snapshot, redact: bool = False) -> Snapshot:
 def _frame(frame: Frame, redact: bool) -> Frame:
     variables = {name: text for name, text in frame.variables.items() if _is_harmless(name, text)}
     if redact:
-        return replace(frame, source="", around=(), calls=(), ends=(), ahead=(), behind=(), variables=variables)
+        return replace(
+            frame, source="", around=(), calls=(), ends=(), ahead=(), behind=(), made=(), variables=variables
+        )
     return replace(frame, variables=variables)
 
 

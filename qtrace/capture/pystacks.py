@@ -22,7 +22,7 @@ from typing import Any
 
 from qtrace.capture.memory import MemoryReader
 from qtrace.model.around import heads_around
-from qtrace.model.loops import calls_ahead, calls_behind, ending_calls, loop_calls
+from qtrace.model.loops import calls_ahead, calls_behind, ending_calls, loop_calls, made_as
 from qtrace.model.snapshot import Frame
 
 _SECONDS = 10.0
@@ -147,6 +147,8 @@ def _tid_of(pid: int, tids: frozenset[int], pthread_self: int) -> int | None:
 
 def _frame(raw: Mapping[str, Any], folder: str) -> Frame:
     file = raw["filename"]
+    if file == "<string>" and raw["name"] in _PROPERTIES:
+        file = "<multiprocessing.sharedctypes>"
     if not file.startswith(("/", "<")):
         file = os.path.normpath(os.path.join(folder, file))
     line = int(raw["line"])
@@ -158,7 +160,9 @@ def _frame(raw: Mapping[str, Any], folder: str) -> Frame:
     return Frame(file, line, raw["name"], source, variables, *_told_by_text(file, line))
 
 
-_TEXT_FACTS = (heads_around, loop_calls, ending_calls, calls_ahead, calls_behind)
+_PROPERTIES = frozenset({"getvalue", "setvalue", "getraw", "setraw"})
+"""Functions that multiprocessing.sharedctypes compiles from a text of its own: value and raw of a Value or an Array."""
+_TEXT_FACTS = (heads_around, loop_calls, ending_calls, calls_ahead, calls_behind, made_as)
 """In the order of the fields of a Frame."""
 
 

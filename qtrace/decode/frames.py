@@ -52,6 +52,7 @@ def _frame(plain: dict[str, Any]) -> Frame | None:
         _words(plain.get("ends")),
         _words(plain.get("ahead")),
         _words(plain.get("behind")),
+        _words(plain.get("made")),
     )
 
 

@@ -62,7 +62,7 @@ def calls_ahead(lines: Sequence[str], line: int) -> tuple[str, ...]:
     """Return what a function has still to call, sorted, at most 60 names.
 
     That is what stands below the line in its function, and in the loops around it; for functions of the
-    same file stands what they call. Of the line itself only what it calls directly: an outer frame is
+    same file stands what they call. ``EOFError`` stands for a handler of it. Of the line itself only what it calls directly: an outer frame is
     inside of that. A method that is handed on (``iter(q.get, None)``) counts as called.
 
     Args:
@@ -74,6 +74,8 @@ def calls_ahead(lines: Sequence[str], line: int) -> tuple[str, ...]:
     head = _head_of_loop(lines, line, _LOOPS, outermost=True)
     block = _rest_of_function(lines, line)[1:] + ([] if head is None else _block(lines, head))
     names = _reached(lines, block) | _words([lines[line - 1]])
+    if any(_HANDLES_END.match(text) for text in block):
+        names.add("EOFError")
     names = {name for name in names if not _definitions(lines, name.rpartition(".")[2])}
     return tuple(sorted(names)[:_MOST_NAMES])
 
@@ -91,6 +93,30 @@ def calls_behind(lines: Sequence[str], line: int) -> tuple[str, ...]:
     return tuple(sorted(_words(_outer_lines(lines[start : line - 1], floor)))[:_MOST_NAMES])
 
 
+_HANDLES_END = re.compile(r"\s*except\b.*\bEOFError\b")
+
+
+def made_as(lines: Sequence[str], line: int) -> tuple[str, ...]:
+    """Return the classes of the locks that a line takes, by where the file makes something of their name.
+
+    ``("Semaphore",)`` for ``self.free.acquire()`` where the file has ``self.free = Semaphore(0)``.
+
+    Args:
+        lines: The file's lines.
+        line: The line's number, from 1.
+    """
+    taken = _TAKEN.findall(lines[line - 1]) if 1 <= line <= len(lines) else []
+    found: set[str] = set()
+    for name in taken:
+        made = re.compile(rf"\b{re.escape(name)}\b[^=(]*=[^=].*\b\w*(?:Lock|Condition|Semaphore)\(")
+        for text in lines:
+            if name in text and made.search(text):
+                found.update(_LOCK_CLASS.findall(text))
+    return tuple(sorted(found))
+
+
+_TAKEN = re.compile(r"(\w+)\.acquire\(")
+_LOCK_CLASS = re.compile(r"\b(\w*(?:Lock|Condition|Semaphore))\(")
 _LOOPS = ("while ", "for ", "async for ")
 
 _ENDING = frozenset(

@@ -40,6 +40,8 @@ class Frame:
     """What its function has still to call, as `qtrace.model.loops.calls_ahead` gives it; empty for the library."""
     behind: tuple[str, ...] = ()
     """What stands above the line in its function, as `qtrace.model.loops.calls_behind` gives it."""
+    made: tuple[str, ...] = ()
+    """Classes of the locks that the line takes, as `qtrace.model.loops.made_as` gives them."""
 
 
 @dataclass(frozen=True, slots=True)

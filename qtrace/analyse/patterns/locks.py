@@ -35,6 +35,10 @@ def lock_order(case: Case) -> Finding | None:
     circle = case.circle
     if len(circle) < 2 or any(node.kind not in _IN_A_LOCK_CIRCLE or putting(node) is not None for node in circle):
         return None
+    if not any(map(_held_by_somebody, circle)) or any(
+        node.kind is WaitKind.SEMAPHORE and not _held_by_somebody(node) for node in circle
+    ):
+        return None
     lines: tuple[Line, ...] = ()
     for node in circle:
         wanted = "waits for the lock that another thread of the circle holds"
@@ -48,6 +52,13 @@ def lock_order(case: Case) -> Finding | None:
         tuple(dict.fromkeys(lines)),
         facts,
     )
+
+
+def _held_by_somebody(node: Node) -> bool:
+    # By a record of the owner, by the text around a frame, or by who took it last.
+    if node.kind in (WaitKind.FILE_LOCK, WaitKind.GIL):
+        return True
+    return any(event.narrowed is not None and event.narrowed.actors for event in node.events)
 
 
 def self_relock(case: Case) -> Finding | None:

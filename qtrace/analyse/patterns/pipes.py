@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtrace.analyse.activity import Doing, type_of
+from qtrace.analyse.activity import Doing
 from qtrace.analyse.bystanders import Able
 from qtrace.analyse.graph import Node
 from qtrace.analyse.patterns.case import Case, Finding, first_own_line
@@ -142,7 +142,8 @@ def _inherited(case: Case, node: Node, pid: Tgid) -> bool:
     if pid in family or node.actor.pid in set(case.scene.ancestors(pid)):
         return False
     object_id = node.events[0].object_id
-    if any(map(_sends_by_connection, case.scene.actors_of(pid))):
+    wants_message = node.actor.does(Doing.CONNECTION_RECV) is not None and not _waits_for_end(node.actor)
+    if wants_message and any(map(_sends_by_connection, case.scene.actors_of(pid))):
         return False
     use = case.snapshot.history.uses.get((pid, object_id))
     if use is not None and use.writes:
@@ -151,13 +152,12 @@ def _inherited(case: Case, node: Node, pid: Tgid) -> bool:
 
 
 def _sends_by_connection(actor: Actor) -> bool:
-    # It was given a Connection, and its code has still to send by it.
-    return any(
-        type_of(frame.variables.get(name.partition(".")[0], "")) == "Connection"
-        for frame in actor.stack
-        for name in frame.ahead
-        if name.endswith((".send", ".send_bytes"))
-    )
+    return any(name.endswith((".send", ".send_bytes")) for frame in actor.stack for name in frame.ahead)
+
+
+def _waits_for_end(actor: Actor) -> bool:
+    # What it reads until is the end of the stream, and not the next message.
+    return any("EOFError" in frame.ahead for frame in actor.stack)
 
 
 def _inherited_end(case: Case, node: Node, others: list[Tgid]) -> Finding:

@@ -84,8 +84,8 @@ def pool_exhausted(case: Case) -> Finding | None:
 def _server_blocked(case: Case, node: Node) -> Finding:
     return Finding(
         PatternId.EVENT_LOOP_BLOCKED,
-        "Do not wait for the server in one of its own handlers: use ThreadingHTTPServer (ThreadingMixIn), which gives "
-        "each request a thread, or call what is wanted without a request.",
+        "A server with one thread answers nobody while its handler waits: give each request a thread "
+        "(ThreadingHTTPServer, ThreadingMixIn), or ask for nothing in a handler that leads back to the same server.",
         first_own_line(node.actor, "waits in a handler for the server whose only thread runs that handler"),
         headline=f"{case.names.actor(node.actor)} waits in a handler of the server whose only thread it is.",
     )
