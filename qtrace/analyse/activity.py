@@ -238,6 +238,21 @@ def own_frame(stack: Sequence[Frame]) -> Frame | None:
     return None
 
 
+def signal_handler_in(stack: Sequence[Frame]) -> Frame | None:
+    """Return the innermost frame that runs as a signal handler, or None.
+
+    It is called with the number and the interrupted frame: no other function of a program is handed a
+    frame object by its caller, but for trace functions.
+    """
+    for frame in stack:
+        if library_path(frame.file) is not None:
+            continue
+        for text in frame.variables.values():
+            if type_of(text) == "frame" or "<frame at 0x" in text or "<frame object at 0x" in text:
+                return frame
+    return None
+
+
 def called_from_library(stack: Sequence[Frame], path: str, function: str) -> bool:
     """Whether a library function is anywhere in the stack."""
     return any(base_name(frame.function) == function and library_path(frame.file) == path for frame in stack)

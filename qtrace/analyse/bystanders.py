@@ -7,6 +7,7 @@ and names the thread. Any call that is not known to be harmless makes the loop o
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 from qtrace.analyse.activity import Doing, base_name, class_of, library_path, own_frame
@@ -32,7 +33,7 @@ _HARMLESS_IN_FULL = frozenset({"sys.stdout.write", "sys.stdout.flush", "sys.stde
 _WAITS = frozenset({"wait", "join"})
 """Waiting ends no wait either; ``str.join`` has the same name."""
 _ASKS = frozenset(
-    {"get", "recv", "recv_bytes", "poll", "result", "done", "ready", "exception", "empty", "full", "select"}
+    {"get", "recv", "recv_bytes", "poll", "acquire", "result", "done", "ready", "exception", "empty", "full", "select"}
 )
 _CLOCKS = frozenset({"time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "now", "utcnow", "timestamp"})
 _ENDS_BY_ITSELF = frozenset({"+=", "with", "del", "yield", "await", "import", "from", "exec", "raise"})
@@ -77,18 +78,23 @@ def able_by_text(stack: tuple[Frame, ...], names: frozenset[str], others: frozen
 
     Args:
         stack: The thread's frames.
-        names: Own names of functions or methods.
+        names: Own names of functions or methods; with a dot before it only of methods.
         others: Names that are known to be no part of it.
     """
     own = [frame for frame in stack if library_path(frame.file) is None]
     if not own or any(not frame.source for frame in own):
         return Able.PERHAPS
     ahead = {name for frame in own for name in frame.ahead if not name.startswith("os.environ")}
-    if any(name.rpartition(".")[2] in names for name in ahead):
+    if any(own_name(name) in names or (f".{own_name(name)}" in names and "." in name) for name in ahead):
         return Able.YES
     known = others | _NEITHER
-    harmless = all(_harmless(name) or name in _STATEMENTS or name.rpartition(".")[2] in known for name in ahead)
+    harmless = all(_harmless(name) or name in _STATEMENTS or own_name(name) in known for name in ahead)
     return Able.NO if harmless else Able.PERHAPS
+
+
+def own_name(dotted: str) -> str:
+    """Return the last part of a dotted name: ``put`` of ``self.queue.put``."""
+    return dotted.rpartition(".")[2]
 
 
 def is_bystander(thread: Thread, process: Process) -> bool:
@@ -129,10 +135,11 @@ def may_end(thread: Thread, *, own_process: bool) -> bool:
     names = {name for frame in thread.stack for name in frame.ends}
     if own_process:
         return any(name in _ENDS_ITSELF or name.startswith("os.") for name in names)
-    return bool(names)
+    return any(name.rpartition(".")[2] not in _ENDS_ONLY_ITSELF for name in names)
 
 
-_ENDS_ITSELF = frozenset({"_exit", "abort", "kill", "signal.raise_signal", "raise_signal"})
+_ENDS_ONLY_ITSELF = frozenset({"_exit", "abort", "raise_signal"})
+_ENDS_ITSELF = _ENDS_ONLY_ITSELF | {"kill", "signal.raise_signal"}
 
 
 def waits_in_vain(stack: tuple[Frame, ...], doing: Doing | None) -> bool:
@@ -146,18 +153,26 @@ def waits_in_vain(stack: tuple[Frame, ...], doing: Doing | None) -> bool:
         doing: What it waits in.
     """
     loop = own_frame(stack)
-    if loop is None or not loop.calls or doing is None:
+    if loop is None or not loop.calls or (doing is None and ".acquire(" not in loop.source):
         return False
     if doing in _RAISING and not _caught(loop):
         return False
+    endless = not (_WAYS_OUT | {"raise", "yield"}) & set(loop.calls) and not _compares(loop)
     for name in loop.calls:
-        if name in _WAYS_OUT:
+        if name in _WAYS_OUT or (endless and name == "+="):
             continue
         if name in _ENDS_BY_ITSELF or name.rpartition(".")[2] in _CLOCKS or not _harmless(name, _WAITS | _ASKS):
             return False
     return True
 
 
+def _compares(loop: Frame) -> bool:
+    # Whether the loop's own condition looks at more than the wait: a count, a flag.
+    heads = [head for head in (loop.source, *loop.around) if head.startswith("while ")]
+    return not heads or _COMPARISON.search(heads[0]) is not None
+
+
+_COMPARISON = re.compile(r"[<>]|[=!]=|\b(?:and|or|in|is)\b")
 _RAISING = frozenset(
     {Doing.MPQ_GET, Doing.MPQ_PUT, Doing.QUEUE_GET, Doing.QUEUE_PUT, Doing.FUTURE_RESULT, Doing.POPEN_WAIT}
 )

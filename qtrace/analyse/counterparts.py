@@ -20,12 +20,22 @@ _GETS = (Doing.MPQ_GET, Doing.QUEUE_GET, Doing.SIMPLEQ_GET, Doing.CONNECTION_REC
 
 
 def other_half(actor: Actor) -> Callable[[Actor], Able] | None:
-    """Return the question to ask of those who could end a put() or a get(); None for any other wait."""
+    """Return the question to ask of those who could end a put(), a get() or a wait for an event; None for others."""
     if actor.does(*_PUTS) is not None:
         return lambda other: other.able_to_take
     if actor.does(*_GETS) is not None:
         return lambda other: other.able_to_give
+    for doings, names in _SPEAKERS:
+        if actor.does(*doings) is not None:
+            return lambda other: other.able_to_call(names)
     return None
+
+
+_SPEAKERS = (
+    ((Doing.EVENT, Doing.MP_EVENT), frozenset({".set"})),
+    ((Doing.CONDITION, Doing.MP_CONDITION), frozenset({".notify", ".notify_all"})),
+)
+"""Who ends a wait for an event or a condition, by the methods that do."""
 
 
 def counterparts_first(scene: Scene, actor: Actor, edges: Sequence[Edge]) -> tuple[Edge, ...]:

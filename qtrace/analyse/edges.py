@@ -171,6 +171,8 @@ def _cost_of(other: Actor) -> int:
     cost = NATURAL if other.thread.is_main or helper is not None else NATURAL + 1
     if helper is not None and (helper.loop_waits_for_program or helper.role in (Role.TRACKER, Role.FORK_SERVER)):
         cost += IDLE
+    if other.does(Doing.SERVER_LOOP) is not None:
+        cost += IDLE  # it accepts the next connection; those that are open have threads of their own
     return cost
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from qtrace.analyse.activity import Doing, base_name, library_path, own_frame
+from qtrace.analyse.activity import Doing, base_name, library_path, own_frame, signal_handler_in
 from qtrace.analyse.bystanders import waits_in_vain
 from qtrace.analyse.edges import EXACT, IDLE, NATURAL, Edge, Groups, edges_to
 from qtrace.analyse.providers import Event, resolve
@@ -22,6 +22,7 @@ from qtrace.model.kinds import Certainty, Role, WaitKind
 from qtrace.model.snapshot import Thread, Want
 
 _FAULT_SIGNALS = {4, 5, 6, 7, 8, 11}
+_SIGALRM = 14
 _SIGINT, _SIGPIPE, _SIGCHLD, _SIGXFSZ, _SIGWINCH = 2, 13, 17, 25, 28
 _LIBC_SIGNALS = {32, 33, 34}
 """Real-time signals that the C library keeps for itself (cancellation, setxid)."""
@@ -171,6 +172,9 @@ def _goes_round(scene: Scene, node: Node) -> bool:
 def _in_vain(actor: Actor) -> bool:
     # What the program itself called is the outermost: queue.get raises at its timeout, poll() does not.
     called = actor.steps[-1].doing if actor.steps else None
+    if called is None:
+        # A lock's acquire() is C code; waits_in_vain looks for it in the line.
+        return bool(actor.stack) and library_path(actor.stack[0].file) is None and waits_in_vain(actor.stack, None)
     return called in _ASKED and waits_in_vain(actor.stack, called)
 
 
@@ -261,10 +265,14 @@ def _goes_on(scene: Scene, actor: Actor, events: tuple[Event, ...], kind: WaitKi
     thread = actor.thread
     if kind is WaitKind.GIL:
         return _free(actor, Standing.RUNNING, "takes turns with the interpreter lock", kind, events)
+    if _has_an_alarm(actor):
+        return _free(actor, Standing.TIMED, "may be ended by the alarm that its process catches", kind, events)
     by_itself = [event for event in events if event.comes]
     enough = len(by_itself) == len(events) if thread.needs_all else bool(by_itself)
     if enough:
         event = next((e for e in by_itself if e.comes == "external"), by_itself[0])
+        if event.comes == "external" and event.kind is not WaitKind.ACCEPT and _is_a_limit(thread):
+            return _free(actor, Standing.TIMED, "has a timeout, which always comes", kind, events)
         standing = {
             "external": Standing.EXTERNAL,
             "timed": Standing.TIMED,
@@ -280,6 +288,22 @@ def _goes_on(scene: Scene, actor: Actor, events: tuple[Event, ...], kind: WaitKi
     if thread.moved is None and not _steady(scene, thread):
         return _free(actor, Standing.RUNNING, "has only just been seen to wait", kind, events)
     return None
+
+
+def _has_an_alarm(actor: Actor) -> bool:
+    # A timer of setitimer or alarm shows nowhere in /proc. Its handler runs in Python's main thread, and may
+    # raise an exception; a thread that is inside of a handler is not interrupted by the next one.
+    if not actor.thread.is_main or not actor.process.python:
+        return False
+    return _SIGALRM in _numbers(actor.process.caught_signals) and signal_handler_in(actor.stack) is None
+
+
+def _is_a_limit(thread: Thread) -> bool:
+    # A short timeout is a loop's, a long one is how long somebody is willing to wait.
+    return thread.timeout_ns is not None and thread.timeout_ns >= _LIMIT_NS
+
+
+_LIMIT_NS = 2_000_000_000
 
 
 def _joins_in_the_end(scene: Scene, actor: Actor) -> bool:
@@ -399,6 +423,23 @@ def _numbers(mask: int) -> set[int]:
     return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
 
+def _reads_own_end(scene: Scene, actor: Actor, events: tuple[Event, ...]) -> bool:
+    # signal.set_wakeup_fd, or a handler that writes: to a pipe or socket of which a process holds both ends.
+    for event in events:
+        target = scene.target(event.object_id)
+        if target is None or event.kind not in _STREAMS:
+            continue
+        end = target
+        if event.kind is WaitKind.SOCKET_EMPTY:
+            peer = scene.target(target.peer) if target.peer is not None else None
+            if peer is None:
+                continue
+            end = peer
+        if any(holder.pid == actor.pid and "w" in holder.access for holder in end.holders):
+            return True
+    return False
+
+
 def _ways_out(actor: Actor) -> set[int]:
     """Signals by whose handlers the outside may tell the program to go on."""
     return _numbers(actor.process.caught_signals) - _NOT_A_WAY_OUT
@@ -409,16 +450,19 @@ def _signal_events(scene: Scene, groups: Groups, actor: Actor, events: tuple[Eve
 
     A main thread that waits for an event, or in a selector, in a program that catches SIGTERM or
     the like, waits for the outside: setting an event is what such handlers are for. SIGCHLD wakes
-    it when a child ends.
+    it when a child ends. So do signals whoever reads from an end that its own process writes to.
     """
     caught = actor.process.caught_signals
-    if not actor.thread.is_main or not caught or not events or not actor.process.python:
+    if not caught or not events or not actor.process.python:
+        return ()
+    woken = _reads_own_end(scene, actor, events)
+    if not actor.thread.is_main and not woken:
         return ()
     selects = actor.does(Doing.SELECT) is not None or (
         actor.thread.call is not None and actor.thread.call.name.startswith(("epoll", "select", "pselect"))
     )
     waits_for_event = actor.does(Doing.EVENT, Doing.MP_EVENT) is not None and actor.does(Doing.POOL_RESULT) is None
-    if not selects and not waits_for_event:
+    if not selects and not waits_for_event and not woken:
         return ()
     numbers = _numbers(caught)
     object_id = events[0].object_id
@@ -428,7 +472,7 @@ def _signal_events(scene: Scene, groups: Groups, actor: Actor, events: tuple[Eve
         names = ", ".join(str(number) for number in sorted(others))
         why = f"may be woken by a signal that the program catches ({names})"
         found.append(Event(WaitKind.SIGNAL, object_id, (), ALWAYS, ALWAYS, "external", why))
-    if _SIGCHLD in numbers and selects:
+    if _SIGCHLD in numbers and (selects or woken):
         pids = tuple(pid for pid in scene.children.get(actor.pid, ()) if scene.main_of(pid) is not None)
         if pids:
             want = Want(WaitKind.CHILD_EXIT, object_id)

@@ -72,6 +72,10 @@ class Actor:
         """Whether it will still hand something over by a queue, a pipe or a socket, by its text."""
         return able_by_text(self.stack, GIVING, TAKING) if self.is_program else Able.PERHAPS
 
+    def able_to_call(self, methods: frozenset[str]) -> Able:
+        """Whether it will still call one of these methods (``.set``), by its text."""
+        return able_by_text(self.stack, methods, GIVING | TAKING) if self.is_program else Able.PERHAPS
+
     def does(self, *doings: Doing) -> Step | None:
         """Return the innermost of these operations between the call and the program's code."""
         return next((step for step in self.steps if step.doing in doings), None)

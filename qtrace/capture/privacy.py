@@ -33,9 +33,7 @@ def for_storing(snapshot: Snapshot, redact: bool = False) -> Snapshot:
 def _frame(frame: Frame, redact: bool) -> Frame:
     variables = {name: text for name, text in frame.variables.items() if _is_harmless(name, text)}
     if redact:
-        return replace(
-            frame, source="", around=(), calls=(), ends=(), ahead=(), behind=(), made=(), variables=variables
-        )
+        return Frame(frame.file, frame.line, frame.function, variables=variables)
     return replace(frame, variables=variables)
 
 

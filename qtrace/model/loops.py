@@ -62,8 +62,9 @@ def calls_ahead(lines: Sequence[str], line: int) -> tuple[str, ...]:
     """Return what a function has still to call, sorted, at most 60 names.
 
     That is what stands below the line in its function, and in the loops around it; for functions of the
-    same file stands what they call. ``EOFError`` stands for a handler of it. Of the line itself only what it calls directly: an outer frame is
-    inside of that. A method that is handed on (``iter(q.get, None)``) counts as called.
+    same file stands what they call. Of the line itself only what it calls directly: an outer frame is
+    inside of that. A method that is handed on (``iter(q.get, None)``) counts as called, and ``EOFError``
+    stands for a handler of it.
 
     Args:
         lines: The file's lines.

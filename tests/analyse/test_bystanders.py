@@ -23,6 +23,7 @@ from tests.analyse.scenes import (
     wants_child,
     wants_futex,
     wants_read,
+    wants_shared,
 )
 
 CLOCK = Want(WaitKind.SLEEP, ObjectId("clock"))
@@ -144,10 +145,31 @@ def test_a_loop_that_only_asks_again_is_a_livelock() -> None:
     assert asking("results.get", "len", "print", "break").kind is VerdictKind.LIVELOCK
 
 
-@pytest.mark.parametrize("call", ["work.put", "time.monotonic", "+=", "raise", "self.step"])
+@pytest.mark.parametrize("call", ["work.put", "time.monotonic", "+= break", "raise", "self.step"])
 def test_a_loop_that_does_more_or_counts_may_end(call: str) -> None:
     """It may feed the worker, or give up by the clock or after so many rounds."""
-    assert asking("results.get", call).kind is VerdictKind.TIMED
+    assert asking("results.get", *call.split()).kind is VerdictKind.TIMED
+
+
+def test_a_count_that_ends_nothing_is_none() -> None:
+    """It only says how often it has asked: the loop has no way out, and its condition looks at nothing else."""
+    assert asking("results.get", "+=", "print").kind is VerdictKind.LIVELOCK
+    counted = asking("results.get", "+=", around=("try", "while tries < 3"))
+    assert counted.kind is VerdictKind.TIMED
+
+
+def test_a_lock_that_is_asked_for_again_and_again_waits_in_vain() -> None:
+    """acquire(timeout=...) is C code: only the line shows it. Its holder has ended."""
+    scene = SceneBuilder()
+    scene.process(100, name="app.py")
+    scene.process(200, 100, name="Process-1")
+    scene.thread(100, 100, "wait4", wants_child(200))
+    source = "while not self.seats.acquire(timeout=0.2):"
+    stack = [replace(frame("/home/u/app.py:13 Licence.__enter__", source), calls=("+=", "print", "self.seats.acquire"))]
+    want = wants_shared(scene.semaphore(1, (100, 200)))
+    scene.thread(200, 200, "futex", want, stack=stack, timeout_ns=200_000_000, moved=True)
+    verdict = explain_snapshot(scene.snapshot())
+    assert verdict.kind is VerdictKind.LIVELOCK
 
 
 def test_a_timeout_that_is_not_caught_ends_the_loop() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from qtrace.analyse.activity import Doing, address_of, base_name, library_path, type_of
+from qtrace.analyse.activity import Doing, address_of, base_name, library_path, signal_handler_in
 from qtrace.analyse.edges import EXACT
 from qtrace.analyse.futexes import queue_lock_of
 from qtrace.analyse.graph import Node
 from qtrace.analyse.held import locks_held
-from qtrace.analyse.patterns.case import Case, Finding, first_own_line, line_of
+from qtrace.analyse.patterns.case import Case, Finding, first_own_line, is_own, line_of
 from qtrace.analyse.patterns.marks import (
     LOCKS,
     NOTIFIED,
@@ -35,9 +35,7 @@ def lock_order(case: Case) -> Finding | None:
     circle = case.circle
     if len(circle) < 2 or any(node.kind not in _IN_A_LOCK_CIRCLE or putting(node) is not None for node in circle):
         return None
-    if not any(map(_held_by_somebody, circle)) or any(
-        node.kind is WaitKind.SEMAPHORE and not _held_by_somebody(node) for node in circle
-    ):
+    if not _is_of_holders(circle):
         return None
     lines: tuple[Line, ...] = ()
     for node in circle:
@@ -52,6 +50,15 @@ def lock_order(case: Case) -> Finding | None:
         tuple(dict.fromkeys(lines)),
         facts,
     )
+
+
+def _is_of_holders(circle: tuple[Node, ...]) -> bool:
+    # Semaphores are waited for like locks, and need have no holder: nobody may have filled them yet.
+    known = [_held_by_somebody(node) for node in circle]
+    if not all(held or node.kind is not WaitKind.SEMAPHORE for held, node in zip(known, circle, strict=True)):
+        return False
+    readable = all(any(is_own(frame) and frame.source for frame in node.actor.stack) for node in circle)
+    return any(known) or not readable
 
 
 def _held_by_somebody(node: Node) -> bool:
@@ -135,17 +142,8 @@ def _own_around(actor: Actor, frame: Frame) -> Frame:
 
 
 def _handler_between(actor: Actor, outer: Frame) -> Frame | None:
-    # A signal handler is called with the number and the interrupted frame: no other function of
-    # a program is handed a frame object by its caller, but for trace functions.
-    for frame in actor.stack:
-        if frame is outer:
-            return None
-        if library_path(frame.file) is not None:
-            continue
-        for text in frame.variables.values():
-            if type_of(text) == "frame" or "<frame at 0x" in text or "<frame object at 0x" in text:
-                return frame
-    return None
+    place = next((place for place, frame in enumerate(actor.stack) if frame is outer), len(actor.stack))
+    return signal_handler_in(actor.stack[:place])
 
 
 def _same_object_further_out(actor: Actor) -> Frame | None:
