@@ -25,17 +25,21 @@ def other_half(actor: Actor) -> Callable[[Actor], Able] | None:
         return lambda other: other.able_to_take
     if actor.does(*_GETS) is not None:
         return lambda other: other.able_to_give
-    for doings, names in _SPEAKERS:
-        if actor.does(*doings) is not None:
-            return lambda other: other.able_to_call(names)
-    return None
+    methods = speaking_methods(actor)
+    return None if methods is None else lambda other: other.able_to_call(methods)
+
+
+def speaking_methods(actor: Actor) -> frozenset[str] | None:
+    """Return the methods that end a wait for a barrier, an event or a condition; None for any other wait."""
+    return next((methods for doings, methods in _SPEAKERS if actor.does(*doings) is not None), None)
 
 
 _SPEAKERS = (
+    # A barrier and an event wait on a condition of their own: they come first.
+    ((Doing.BARRIER,), frozenset({".wait"})),
     ((Doing.EVENT, Doing.MP_EVENT), frozenset({".set"})),
     ((Doing.CONDITION, Doing.MP_CONDITION), frozenset({".notify", ".notify_all"})),
 )
-"""Who ends a wait for an event or a condition, by the methods that do."""
 
 
 def counterparts_first(scene: Scene, actor: Actor, edges: Sequence[Edge]) -> tuple[Edge, ...]:

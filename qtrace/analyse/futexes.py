@@ -178,7 +178,7 @@ def _clients(scene: Scene, actor: Actor) -> Narrowed:
         other
         for pid in scene.by_process
         for other in scene.actors_of(pid)
-        if other.is_program and not other.bystander and (pid != actor.pid or other.helper is None)
+        if other.is_program and not other.bystander and (pid != actor.pid or other.helper is None or not other.idle)
     )
     why = "could send the manager the request that ends it"
     return Narrowed(clients, Certainty.LIKELY, why, "a manager's objects change only by requests of its clients")

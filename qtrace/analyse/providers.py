@@ -65,6 +65,9 @@ def resolve(scene: Scene, groups: Groups, actor: Actor, want: Want) -> Event:
     if kind is WaitKind.CHILD_EXIT:
         return _child_exit(scene, groups, actor, want)
     target = scene.target(want.object_id)
+    if kind in (WaitKind.PIPE_EMPTY, WaitKind.PIPE_FULL) and target is not None and target.kind is ObjectKind.TTY:
+        pids = _other_side(scene, target)
+        return _held_by(scene, groups, actor, want, kind, pids, "holds the other side of the terminal")
     if kind in (WaitKind.PIPE_EMPTY, WaitKind.PIPE_FULL):
         return _pipe(scene, groups, actor, want, kind, target)
     if kind in (WaitKind.SOCKET_EMPTY, WaitKind.SOCKET_FULL):
@@ -95,9 +98,11 @@ def kind_of(scene: Scene, actor: Actor, want: Want) -> WaitKind:
     """Return a want's kind, made definite: by the object for the members of a poll set."""
     if want.kind in FUTEX_KINDS or want.object_id.startswith(("futex:", "shared:")):
         return futex_kind(scene, actor, want)
+    target = scene.target(want.object_id)
+    if target is not None and target.kind is ObjectKind.TTY and _other_side(scene, target):
+        return WaitKind.PIPE_FULL if want.access == "w" else WaitKind.PIPE_EMPTY
     if want.kind is not WaitKind.POLL:
         return want.kind
-    target = scene.target(want.object_id)
     if want.object_id.startswith(("pidfd:", "child:", "children:")):
         return WaitKind.CHILD_EXIT
     if target is None:
@@ -112,6 +117,13 @@ def kind_of(scene: Scene, actor: Actor, want: Want) -> WaitKind:
     return {ObjectKind.EVENTFD: WaitKind.EVENTFD, ObjectKind.PIDFD: WaitKind.CHILD_EXIT}.get(
         target.kind, WaitKind.EXTERNAL
     )
+
+
+def _other_side(scene: Scene, terminal: WaitObject) -> tuple[Tgid, ...]:
+    """Who holds the other side of a pseudo terminal, if that is the program itself; empty if it is the outside."""
+    peer = scene.target(terminal.peer) if terminal.peer is not None else None
+    pids = tuple(dict.fromkeys(holder.pid for holder in peer.holders)) if peer is not None else ()
+    return pids if outsider(scene, pids) is None else ()
 
 
 # --- pipes, sockets, eventfds -------------------------------------------------------------------
@@ -371,6 +383,8 @@ def _futex(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKin
         Edge(other.pid, other.tid, narrowed.certainty, narrowed.why, _narrow_cost(other, narrowed))
         for other in narrowed.actors
     )
+    if narrowed.certainty is not Certainty.PROVEN and len(edges) > 1:
+        edges = counterparts_first(scene, actor, edges)
     exact = any_of(other.tid for other in narrowed.actors)
     if narrowed.hint:
         rest, full = sharers(scene, groups, actor, want, kind, pids)

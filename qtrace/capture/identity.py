@@ -16,6 +16,11 @@ _ANON = {
 }
 
 
+TERMINAL_MASTERS = ("/dev/ptmx", "/dev/pts/ptmx")
+"""The side of a pseudo terminal that a program holds which plays the terminal (pty(7)); all have one name, and
+fdinfo tells which is which."""
+
+
 def identify_link(pid: int, fd: int, link: str) -> tuple[ObjectId, ObjectKind]:
     """Return a descriptor's object and kind.
 
@@ -48,6 +53,10 @@ def _path(pid: int, fd: int, link: str) -> tuple[ObjectId, ObjectKind]:
         return ObjectId(f"path:{link}"), ObjectKind.FILE
     if stat_modes.S_ISFIFO(status.st_mode):
         return ObjectId(f"fifo:{status.st_dev}:{status.st_ino}"), ObjectKind.FIFO
+    if link in TERMINAL_MASTERS:
+        number = procfs.fdinfo_field(procfs.fdinfo(pid, fd), "tty-index")
+        if number is not None:
+            return ObjectId(f"ptmx:{number}"), ObjectKind.TTY
     if stat_modes.S_ISCHR(status.st_mode):
         terminal = link.startswith(("/dev/pts/", "/dev/tty", "/dev/console"))
         return ObjectId(f"{'tty' if terminal else 'char'}:{link}"), ObjectKind.TTY if terminal else ObjectKind.OTHER

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from qtrace.capture import grab, peers, procfs
-from qtrace.capture.identity import identify_link
+from qtrace.capture.identity import TERMINAL_MASTERS, identify_link
 from qtrace.capture.memory import MemoryReader
 from qtrace.model.ids import Fd, ObjectId, Tgid, Tid
 from qtrace.model.kinds import ObjectKind
@@ -191,6 +191,8 @@ class ObjectFinder:
             self._describe_socket(object_id, pid, fd)
         elif kind is ObjectKind.EVENTFD:
             self._describe_eventfd(object_id, pid, fd, link)
+        elif kind is ObjectKind.TTY:
+            self._describe_terminal(object_id, link)
         else:
             label = link if link.startswith("/") else link.removeprefix("anon_inode:").strip("[]")
             self.found[object_id] = WaitObject(object_id, kind, label, path=link)
@@ -208,6 +210,33 @@ class ObjectFinder:
         self.found[object_id] = WaitObject(
             object_id, kind, label, level, capacity, holders=holders, path=link if kind is ObjectKind.FIFO else ""
         )
+
+    def _describe_terminal(self, object_id: ObjectId, link: str) -> None:
+        # The two sides of a pseudo terminal are each other's peers, like the ends of a socket pair.
+        number = str(object_id).removeprefix("ptmx:").rpartition("/")[2]
+        slave, master = ObjectId(f"tty:/dev/pts/{number}"), ObjectId(f"ptmx:{number}")
+        label = f"terminal {str(slave).removeprefix('tty:') if link in TERMINAL_MASTERS else link}"
+        masters = [
+            Holder(Tgid(pid), Fd(fd), "rw")
+            for name in TERMINAL_MASTERS
+            for pid, fd in self.descriptors.by_link.get(name, ())
+            if (identity := self.identify(pid, fd)) is not None and identity[0] == master
+        ]
+        slaves = self._holders(f"/dev/pts/{number}")
+        pseudo = object_id in (slave, master)
+        holders = {slave: slaves, master: tuple(masters)}
+        peer = {slave: master, master: slave}.get(object_id)
+        self.found[object_id] = WaitObject(
+            object_id,
+            ObjectKind.TTY,
+            label,
+            peer=peer,
+            holders=holders[object_id] if pseudo else self._holders(link),
+            path=link,
+        )
+        if peer is not None and peer not in self.found:
+            self.found[peer] = WaitObject(peer, ObjectKind.TTY, label, holders=holders[peer])
+            self._only_as_peer.add(peer)
 
     def _describe_eventfd(self, object_id: ObjectId, pid: int, fd: int, link: str) -> None:
         holders = []

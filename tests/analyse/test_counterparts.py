@@ -10,7 +10,7 @@ from qtrace.analyse.bystanders import GIVING, TAKING, Able, able_by_text
 from qtrace.analyse.explain import explain_snapshot
 from qtrace.model.around import heads_around
 from qtrace.model.ids import Fd, ObjectId, Tgid
-from qtrace.model.kinds import ObjectKind, WaitKind
+from qtrace.model.kinds import ObjectKind, VerdictKind, WaitKind
 from qtrace.model.loops import calls_ahead, calls_behind
 from qtrace.model.snapshot import Frame, Holder, WaitObject, Want
 from qtrace.model.verdict import Verdict
@@ -261,6 +261,42 @@ def test_a_pool_that_is_joined_waits_for_the_task_of_its_worker() -> None:
     verdict = pool_that_ends(task)
     assert [wait.tid for wait in verdict.chain] == [100, 101, 200]
     assert verdict.pattern == "missing-participant"
+
+
+def test_one_who_would_set_the_event_is_not_missing() -> None:
+    """The main thread's next line sets what the worker waits for: it waits for the worker first."""
+    scene = SceneBuilder()
+    scene.process(100, name="app.py")
+    join = join_thread("0x1")
+    join[-1] = replace(join[-1], ahead=("go.set",))
+    scene.thread(100, 100, "futex", wants_futex(100, 0x1), stack=join)
+    waits = [
+        frame("threading.py:320 Condition.wait"),
+        frame("threading.py:600 Event.wait", self="<Event at 0x8>"),
+        own(9, "work", "go.wait()"),
+        *bootstrap("0x1"),
+    ]
+    scene.thread(101, 100, "futex", wants_futex(100, 0x2), name="T1", stack=waits)
+    verdict = explain_snapshot(scene.snapshot())
+    assert ([wait.tid for wait in verdict.chain], verdict.pattern) == ([100, 101], None)
+
+
+def test_a_terminal_that_the_program_itself_plays_is_like_a_pipe() -> None:
+    """The child writes to a pseudo terminal that is full; its parent holds the other side, and waits for its end."""
+    scene = SceneBuilder()
+    scene.process(100, name="app.py")
+    scene.process(200, 100, name="build", argv=("build",))
+    slave, master = ObjectId("tty:/dev/pts/5"), ObjectId("ptmx:5")
+    for one, other, pid, fd in ((slave, master, 200, 1), (master, slave, 100, 3)):
+        holders = (Holder(Tgid(pid), Fd(fd), "rw"),)
+        scene.objects[one] = WaitObject(one, ObjectKind.TTY, "terminal /dev/pts/5", peer=other, holders=holders)
+    scene.thread(100, 100, "wait4", wants_child(200), stack=[frame(f"{APP}:3 <module>", "os.waitpid(pid, 0)")])
+    scene.thread(200, 200, "write", Want(WaitKind.EXTERNAL, slave, Fd(1), "w", 1))
+    verdict = explain_snapshot(scene.snapshot())
+    assert [wait.kind for wait in verdict.chain] == [WaitKind.CHILD_EXIT, WaitKind.PIPE_FULL]
+    assert verdict.pattern == "popen-pipe-full"
+    scene.process(100, name="app.py", in_tree=False)  # somebody outside plays it: a terminal like any other
+    assert explain_snapshot(scene.snapshot()).kind is VerdictKind.EXTERNAL
 
 
 def test_a_process_that_had_threads_may_have_lost_its_lock_with_one() -> None:

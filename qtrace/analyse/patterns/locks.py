@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from qtrace.analyse.activity import Doing, address_of, base_name, library_path, signal_handler_in
+from qtrace.analyse.bystanders import Able
+from qtrace.analyse.counterparts import speaking_methods
 from qtrace.analyse.edges import EXACT
 from qtrace.analyse.futexes import queue_lock_of
 from qtrace.analyse.graph import Node
@@ -307,6 +309,15 @@ def _holder(case: Case, node: Node) -> Dead | None:
     return first_crashed(case)
 
 
+def _would_speak(case: Case, node: Node) -> bool:
+    # The next of the circle has still to set the event, to notify, or to come to the barrier, by its code.
+    methods = speaking_methods(node.actor)
+    if methods is None or node not in case.circle:
+        return False
+    following = case.circle[(case.circle.index(node) + 1) % len(case.circle)]
+    return following is not node and following.actor.able_to_call(methods) is Able.YES
+
+
 def missing_participant(case: Case) -> Finding | None:
     """An event, a condition, a barrier or a semaphore for which nobody is left to speak."""
     for node in root_of(case):
@@ -318,7 +329,7 @@ def missing_participant(case: Case) -> Finding | None:
             continue
         if node.actor.does(Doing.FUTURE_RESULT, Doing.POOL_RESULT) is not None:
             continue  # a result comes from a task, and its thread or worker is what the chain goes on to
-        if any(edge.cost == EXACT for edge in node.edges):
+        if any(edge.cost == EXACT for edge in node.edges) or _would_speak(case, node):
             continue  # who would speak is known, and held up by something else
         dead = first_crashed(case)
         lines = first_own_line(node.actor, "waits for one who is gone, or who spoke before this began to wait")

@@ -72,7 +72,7 @@ def self_pipe_full(case: Case) -> Finding | None:
             continue
         target = target_of(case, node)
         peer = case.scene.target(target.peer) if target is not None and target.peer is not None else None
-        end = peer if node.kind is WaitKind.SOCKET_FULL else target
+        end = peer if node.kind is WaitKind.SOCKET_FULL or _is_terminal(target) else target
         if end is None:
             continue
         readers = living_holders(case, end, "r")
@@ -91,10 +91,10 @@ def self_pipe_full(case: Case) -> Finding | None:
 def open_write_end(case: Case) -> Finding | None:
     """A reader that waits for the end of the stream, which somebody keeps open without writing."""
     for node in case.nodes:
-        if of_a_queue(node) or node.actor.helper is not None or not node.events:
+        if of_a_queue(node) or node.actor.helper is not None or not node.events or _is_terminal(target_of(case, node)):
             continue
         kinds = {event.kind for event in node.events}
-        if not kinds <= EMPTY or (WaitKind.SOCKET_EMPTY in kinds and node.actor.within(Doing.EVENT_LOOP) is not None):
+        if not kinds <= EMPTY or (WaitKind.SOCKET_EMPTY in kinds and _is_loop(node.actor)):
             continue  # an event loop's own sockets only wake it
         ends = [_written_end(case, event) for event in node.events]
         writers = {pid for end in ends if end is not None for pid in living_holders(case, end, "w")}
@@ -114,6 +114,14 @@ def _answered_within(case: Case, node: Node, kinds: set[WaitKind]) -> bool:
     if WaitKind.SOCKET_EMPTY in kinds and target is not None and target.label.startswith("TCP"):
         return True
     return any(link.actor.pid == node.actor.pid and not joins(link) for link in case.circle if link is not node)
+
+
+def _is_loop(actor: Actor) -> bool:
+    return actor.within(Doing.EVENT_LOOP) is not None or actor.does(Doing.SELECT) is not None
+
+
+def _is_terminal(target: WaitObject | None) -> bool:
+    return target is not None and target.kind is ObjectKind.TTY
 
 
 def _written_end(case: Case, event: Event) -> WaitObject | None:

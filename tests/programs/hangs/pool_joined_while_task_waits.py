@@ -2,7 +2,7 @@
 # verdict: deadlock (main joins the pool, the task waits for main's set())
 # chain:   main -futex(join of the worker handler)-> ... worker -futex(psem Event)-> set() by main
 # fix:     set the event before join()
-# expect:  verdict=deadlock pattern=missing-participant chain=thread-join>poll/sleep>condition
+# expect:  verdict=deadlock pattern=-|missing-participant chain=thread-join>poll/sleep>condition
 import multiprocessing as mp
 
 def init(e):
