@@ -11,7 +11,7 @@ from qtrace.analyse.edges import EXACT
 from qtrace.analyse.futexes import queue_lock_of
 from qtrace.analyse.graph import Node
 from qtrace.analyse.held import locks_held
-from qtrace.analyse.patterns.case import Case, Finding, first_own_line, is_own, line_of
+from qtrace.analyse.patterns.case import Case, Finding, first_own_line, line_of
 from qtrace.analyse.patterns.marks import (
     LOCKS,
     NOTIFIED,
@@ -56,18 +56,11 @@ def lock_order(case: Case) -> Finding | None:
 
 def _is_of_holders(circle: tuple[Node, ...]) -> bool:
     # Semaphores are waited for like locks, and need have no holder: nobody may have filled them yet.
-    known = [_held_by_somebody(node) for node in circle]
-    if not all(held or node.kind is not WaitKind.SEMAPHORE for held, node in zip(known, circle, strict=True)):
-        return False
-    readable = all(any(is_own(frame) and frame.source for frame in node.actor.stack) for node in circle)
-    return any(known) or not readable
-
-
-def _held_by_somebody(node: Node) -> bool:
-    # By a record of the owner, by the text around a frame, or by who took it last.
-    if node.kind in (WaitKind.FILE_LOCK, WaitKind.GIL):
-        return True
-    return any(event.narrowed is not None and event.narrowed.actors for event in node.events)
+    return all(
+        node.kind is not WaitKind.SEMAPHORE
+        or any(event.narrowed is not None and event.narrowed.actors for event in node.events)
+        for node in circle
+    )
 
 
 def self_relock(case: Case) -> Finding | None:
