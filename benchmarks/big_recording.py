@@ -1,7 +1,7 @@
 """Recordings of any size: a real one whose busy part is repeated, one repetition after the other in time.
 
 The calls, heads, threads and descriptors are those of 20,000 messages through one queue. When the busy
-part ends the queue is empty, so that streams of messages go on across the seam. What comes after it comes
+part begins and ends the queue is empty, so that streams of messages go on across the seam. What comes after it comes
 as much later: the program's end, or a hang, with the moment that the recorder kept of it.
 """
 
@@ -23,24 +23,29 @@ from qtrace.tracefile.writer import BLOCK_CALLS, TraceWriter, encode_block
 
 PROGRAM = """
 import sys, time
-from multiprocessing import Process, Queue
+from multiprocessing import Event, Process, Queue
 
-def produce(queue):
-    for number in range(20_000):
+def produce(queue, go, all_taken):
+    queue.put(0)
+    go.wait()
+    for number in range(19_999):
         queue.put(number)
+    all_taken.wait()
 
 def leave_behind(queue):
     queue.put(bytes(100_000))
 
 if __name__ == "__main__":
-    queue = Queue()
-    child = Process(target=produce, args=(queue,))
+    queue, go, all_taken = Queue(), Event(), Event()
+    child = Process(target=produce, args=(queue, go, all_taken))
     child.start()
     queue.get()
     begin = time.monotonic_ns()
+    go.set()
     for _ in range(19_999):
         queue.get()
     print(begin, time.monotonic_ns(), flush=True)
+    all_taken.set()
     child.join()
     if sys.argv[1:] == ["hang"]:
         child = Process(target=leave_behind, args=(queue,))
@@ -51,11 +56,11 @@ _ENDED_FOR_A_HANG = 124
 _BUSY = (0, 1, 202)  # read, write, futex on x86_64
 
 
-def hot_recording(folder: Path, hang: bool) -> tuple[Path, int, int]:
+def hot_recording(folder: Path, hang: bool, engine: str) -> tuple[Path, int, int]:
     """Record the hot queue, once; return the recording and between which times it is busy."""
     script, recording = folder / "hot_queue.py", folder / "hot_queue.qtrace"
     script.write_text(PROGRAM)
-    command = [sys.executable, "-m", "qtrace", "record", "-q", "-f", "-o", str(recording), "--engine", "ptrace"]
+    command = [sys.executable, "-m", "qtrace", "record", "-q", "-f", "-o", str(recording), "--engine", engine]
     ran = subprocess.run([*command, str(script), *["hang"] * hang], stdout=subprocess.PIPE, text=True, check=False)
     if ran.returncode != (_ENDED_FOR_A_HANG if hang else 0):
         raise SystemExit(f"the recording ended with {ran.returncode}")
@@ -63,10 +68,10 @@ def hot_recording(folder: Path, hang: bool) -> tuple[Path, int, int]:
     return recording, begin, end
 
 
-def make_big(calls: int, out: Path, hang: bool = False) -> Path:
+def make_big(calls: int, out: Path, hang: bool = False, engine: str = "ptrace") -> Path:
     """Write a recording of about so many calls, of a program that ends by itself or hangs."""
     with tempfile.TemporaryDirectory() as folder:
-        source, begin, end = hot_recording(Path(folder), hang)
+        source, begin, end = hot_recording(Path(folder), hang, engine)
         with TraceReader(source) as reader:
             once = reader.calls().astype(np.dtype(CALL_FIELDS))
             rows = {table.name: reader.rows(table.name) for table in TABLES if table.name not in ("blocks", "meta")}

@@ -58,7 +58,7 @@ def _decoded_for(reader: TraceReader, last_ns: int) -> Decoded:
     calls = condensed_calls(reader, last_ns)
     if calls is not None:
         decoded = decode(reader, calls)
-        if tells_the_end(decoded):
+        if tells_the_end(decoded.until(min(last_ns, decoded.end_ns))):
             return decoded
     return decode(reader)
 

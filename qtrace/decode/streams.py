@@ -29,6 +29,9 @@ from qtrace.model.records import CallFlag
 READS = ("read", "readv", "recvfrom", "recvmsg")
 WRITES = ("write", "writev", "sendto", "sendmsg")
 _SIZED = ("write", "sendto", "read", "recvfrom")
+MERGED, UNFRAMED = 1 << 15, 1 << 14
+"""In `flags`, never in a file: a merged call (`qtrace.decode.condensed`); and a read of somebody who does not read as
+a Connection does."""
 _MSG_PEEK = 2
 _NEVER = np.int64(1 << 62)
 _HEADER, _LONG_HEADER = 4, 12
@@ -116,6 +119,8 @@ class Streams:
     reads: Transfers
     waited_for: frozenset[int] = frozenset()
     """Streams that a living thread waits to read from: they are empty."""
+    whole: bool = True
+    """Whether what merged calls of the perf engine have written was read to its end, so that it can be one message."""
 
     def numbers(self) -> list[int]:
         """Return the streams that were written to or read from."""
@@ -153,11 +158,16 @@ def streams_of(calls: CallArray, meta: Mapping[str, str], descriptors: Descripto
     sized = chosen(calls, architecture, _SIZED)
     waiting = np.flatnonzero(reads & unfinished_of(calls))
     waiting = waiting[(calls["flags"][waiting] & int(CallFlag.KILLED)) == 0]
-    return Streams(
+    found = Streams(
         _transfers(calls, writes, writes_to[on.number], sized, keep_unfinished=True),
         _transfers(calls, reads, reads_from[on.number], sized, keep_unfinished=False),
         frozenset(reads_from[on.number[waiting]].tolist()) - {-1},
     )
+    if meta.get("engine") != "perf" or not (calls["flags"] & MERGED).any():
+        return found
+    from qtrace.decode.condensed_perf import collapsed
+
+    return collapsed(found, calls["flags"]) or replace(found, whole=False)
 
 
 def _transfers(

@@ -46,6 +46,8 @@ LONGEST_HOLE = 1 << 24
 """How many row numbers are skipped at most to find a readable row behind a damaged page."""
 _AHEAD = 4
 """So many blocks are unpacked before they are asked for."""
+_NUMBER_AT = 24
+"""So many bytes of a call's record stand before its number."""
 _WRITE_AHEAD = 2
 """SQLite's format versions for reading and writing say whether there is a write-ahead log (fileformat2)."""
 ANSWER_SECONDS = 10.0
@@ -475,6 +477,29 @@ class TraceReader:
                 raw = ahead.popleft().result()
                 yield None if raw is None else _columns_in(raw, codec, size // CALL_BYTES)
 
+    def numbered(self, numbers: np.ndarray[Any, np.dtype[np.bool_]]) -> CallArray | None:
+        """Return the calls of certain numbers, block by block, without those in progress: for few of many.
+
+        Of a block that has none of them no more is unpacked than their numbers. None where a block cannot be read.
+
+        Args:
+            numbers: For each number whether it is wanted.
+        """
+        import numpy as np
+
+        blocks = [(block, count, codec) for block, _, _, count, codec in self._block_list if count]
+        found = [np.empty(0, dtype=np.dtype(CALL_FIELDS))]
+        with ThreadPoolExecutor(2, "qtrace-unpack") as pool:
+            ahead: deque[Future[CallArray | None]] = deque()
+            for place in range(len(blocks)):
+                for block, count, codec in blocks[place + len(ahead) : place + _AHEAD]:
+                    ahead.append(pool.submit(_numbered_in, self._packed(block), codec, count, numbers))
+                some = ahead.popleft().result()
+                if some is None:
+                    return None
+                found.append(some)
+        return np.concatenate(found)
+
     def pending_calls(self) -> CallArray:
         """Return the calls that were in progress at the end, as `calls` has them."""
         import numpy as np
@@ -535,6 +560,35 @@ def _unpacked(packed: bytes | None, size: int) -> bytes | None:
     except zlib.error:
         return None
     return raw if len(raw) == size and stream.eof else None
+
+
+def _numbered_in(
+    packed: bytes | None, codec: str, count: int, numbers: np.ndarray[Any, np.dtype[np.bool_]]
+) -> CallArray | None:
+    """Return a block's calls of certain numbers; None where it cannot be read."""
+    import numpy as np
+
+    size = count * CALL_BYTES
+    upto = size + 1 if codec == "rows" else count * (_NUMBER_AT + 2)
+    try:
+        stream = zlib.decompressobj()
+        raw = stream.decompress(packed or b"", upto)
+        if codec != "rows":
+            if len(raw) != upto:
+                return None
+            if not numbers[np.frombuffer(raw, "<u2", count, count * _NUMBER_AT)].any():
+                return np.empty(0, dtype=np.dtype(CALL_FIELDS))
+            raw += stream.decompress(stream.unconsumed_tail, size + 1 - upto)
+    except zlib.error:
+        return None
+    if len(raw) != size:
+        return None
+    columns = _columns_in(raw, codec, count)
+    at = np.flatnonzero(numbers[columns["nr"].astype(np.uint16)])
+    records = np.empty(len(at), dtype=np.dtype(CALL_FIELDS))
+    for name, column in columns.items():
+        records[name] = column[at]
+    return records
 
 
 def _columns_in(raw: bytes, codec: str, count: int) -> dict[str, np.ndarray[Any, Any]]:

@@ -12,7 +12,7 @@ import pytest
 from qtrace.decode import condensed
 from qtrace.decode.decoded import Decoded, decode
 from qtrace.decode.history import history_from
-from qtrace.model.records import CallFlag
+from qtrace.model.records import CALL_STRUCT, CallFlag
 from qtrace.model.snapshot import History, Use
 from qtrace.tracefile import writer
 from qtrace.tracefile.reader import TraceReader
@@ -30,6 +30,8 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class _Program:
     """A parent and a child with two pipes that they write messages to and read them from."""
+
+    bodies: tuple[int, ...] = (0, 5, 5, 5, 400, 20_000)
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -58,7 +60,7 @@ class _Program:
         self.now += spent + self.random.randrange(1, 500)
 
     def write(self) -> None:
-        fd, body = self.random.choice((4, 6)), self.random.choice((0, 5, 5, 5, 400, 20_000))
+        fd, body = self.random.choice((4, 6)), self.random.choice(self.bodies)
         tid = self.random.choice(self.users[fd])
         sizes = [body + 4] if body <= 16_384 else [4, body]
         for number, size in enumerate(sizes):
@@ -164,9 +166,87 @@ def test_a_damaged_block_is_not_passed_over(tmp_path: Path) -> None:
     assert condensed.condensed_calls(reader, END) is None
 
 
-def test_nothing_of_the_perf_engine_is_merged(tmp_path: Path) -> None:
-    """Lengths of its messages are told by the sizes of single reads."""
-    program = _Program(3)
+class _PerfProgram(_Program):
+    """The same as the perf engine records it: no heads, and the frequent calls stand behind later rare ones."""
+
+    bodies = (5, 5, 5, 400, 20_000)
+    behind = 120
+
+    def call(self, tid: int, name: str, args: tuple[int, ...], ret: int, head: bytes = b"", flags: int = 0) -> None:
+        if name in ("read", "write", "futex"):
+            head, flags = b"", flags | int(CallFlag.FROM_PERF)
+        super().call(tid, name, args, ret, head, flags)
+
+    def store(self, path: Path) -> TraceReader:
+        rare = [place for place, call in enumerate(self.calls) if not CALL_STRUCT.unpack(call)[5] & CallFlag.FROM_PERF]
+        at = {place: place - (self.behind if place in rare else 0) for place in range(len(self.calls))}
+        calls = [self.calls[place] for place in sorted(at, key=lambda place: at[place])]
+        return TraceReader(write_recording(path, calls, self.rows, end_ns=END, engine="perf"))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_so_it_is_where_only_sizes_tell_the_messages(seed: int, tmp_path: Path) -> None:
+    """As above, with the perf engine: descriptors change hands in calls blocks before those of their time."""
+    program = _PerfProgram(seed)
+    program.go_on(1_000)
+    program.drain()
+    if seed % 2:
+        program.new_pipe()
+    program.go_on(1_000)
+    program.drain()
+    program.go_on(200)
+    program.drain()
+    program.call(200, "write", (4, 0, 4), 4)
+    program.call(200, "write", (4, 0, 70_000), 0, b"", int(CallFlag.UNFINISHED | CallFlag.KILLED))
+    program.call(100, "read", (3, 0, 4), 4)
+    program.call(100, "read", (3, 0, 70_000), 0, b"", int(CallFlag.UNFINISHED))
+    reader = program.store(tmp_path / "a.qtrace")
+    merged, whole = _merged(reader), decode(reader)
+    assert len(merged.calls) < len(whole.calls) * 2 / 3
+    assert condensed.tells_the_end(merged)
+    assert _facts(merged) == _facts(whole)
+    assert _facts(whole).framing["pipe:[7]"].message_bytes == 70_004
+
+
+@pytest.mark.parametrize("asked", [4_096, 9])
+def test_a_reader_that_is_no_connection_makes_no_messages(asked: int, tmp_path: Path) -> None:
+    """It reads what is there, or whole messages at once: then no size tells a message, merged or not."""
+    program = _PerfProgram(4)
+    program.go_on(300)
+    program.drain()
+    for _ in range(300):
+        program.call(200, "write", (4, 0, 9), 9)
+        program.call(100, "read", (3, 0, asked), 9)
+    program.call(200, "write", (4, 0, 4), 4)
+    program.call(200, "write", (4, 0, 5), 5)
+    program.call(100, "read", (3, 0, 4), 4)
+    reader = program.store(tmp_path / "a.qtrace")
+    merged, whole = _merged(reader), decode(reader)
+    assert len(merged.calls) < len(whole.calls) * 2 / 3
+    assert condensed.tells_the_end(merged)
+    assert _facts(merged) == _facts(whole)
+    assert "pipe:[7]" not in _facts(whole).framing
+
+
+def test_merged_messages_of_perf_that_nobody_read_are_noticed(tmp_path: Path) -> None:
+    """Then the calls have to be read whole."""
+    program = _PerfProgram(1)
+    program.go_on(300)
+    program.drain()
+    for _ in range(200):
+        program.call(200, "write", (4, 0, 9), 9)
+    for _ in range(300):
+        program.lock()
+    reader = program.store(tmp_path / "a.qtrace")
+    assert not condensed.tells_the_end(_merged(reader))
+
+
+def test_damage_is_not_passed_over_with_perf_either(tmp_path: Path) -> None:
+    """Neither where the rare calls are looked up, nor where the others are merged."""
+    program = _PerfProgram(2)
     program.go_on(600)
-    path = write_recording(tmp_path / "a.qtrace", program.calls, program.rows, end_ns=END, engine="perf")
-    assert condensed.condensed_calls(TraceReader(path), END) is None
+    reader = program.store(tmp_path / "a.qtrace")
+    reader._packed = lambda block: b"damage" if block == 3 else TraceReader._packed(reader, block)  # type: ignore[method-assign]
+    assert condensed.condensed_calls(reader, END) is None
+    reader.numbered = lambda numbers: reader.calls()[:0]  # type: ignore[method-assign]
+    assert condensed.condensed_calls(reader, END) is None
