@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.bench_engines import perf_prefix
 from qtrace.model.records import CALL_FIELDS, CallFlag
 from qtrace.tracefile.reader import COLUMNS, TraceReader
 from qtrace.tracefile.schema import TABLES
@@ -28,7 +29,7 @@ from multiprocessing import Event, Process, Queue
 def produce(queue, go, all_taken):
     queue.put(0)
     go.wait()
-    for number in range(19_999):
+    for number in range(int(sys.argv[1]) - 1):
         queue.put(number)
     all_taken.wait()
 
@@ -42,26 +43,31 @@ if __name__ == "__main__":
     queue.get()
     begin = time.monotonic_ns()
     go.set()
-    for _ in range(19_999):
+    for _ in range(int(sys.argv[1]) - 1):
         queue.get()
     print(begin, time.monotonic_ns(), flush=True)
     all_taken.set()
     child.join()
-    if sys.argv[1:] == ["hang"]:
+    if sys.argv[2:] == ["hang"]:
         child = Process(target=leave_behind, args=(queue,))
         child.start()
         child.join()
 """
+MESSAGES = 20_000
 _ENDED_FOR_A_HANG = 124
 _BUSY = (0, 1, 202)  # read, write, futex on x86_64
 
 
-def hot_recording(folder: Path, hang: bool, engine: str) -> tuple[Path, int, int]:
+def hot_recording(
+    folder: Path, hang: bool = False, engine: str = "ptrace", messages: int = MESSAGES
+) -> tuple[Path, int, int]:
     """Record the hot queue, once; return the recording and between which times it is busy."""
     script, recording = folder / "hot_queue.py", folder / "hot_queue.qtrace"
     script.write_text(PROGRAM)
-    command = [sys.executable, "-m", "qtrace", "record", "-q", "-f", "-o", str(recording), "--engine", engine]
-    ran = subprocess.run([*command, str(script), *["hang"] * hang], stdout=subprocess.PIPE, text=True, check=False)
+    before = (perf_prefix() or []) if engine == "perf" else []
+    command = [*before, sys.executable, "-m", "qtrace", "record", "-q", "-f", "-o", str(recording), "--engine", engine]
+    command += [str(script), str(messages), *["hang"] * hang]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if ran.returncode != (_ENDED_FOR_A_HANG if hang else 0):
         raise SystemExit(f"the recording ended with {ran.returncode}")
     begin, end = map(int, ran.stdout.split())
