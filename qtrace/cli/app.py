@@ -29,6 +29,8 @@ VERBS: dict[str, str] = {
 }
 """Verb to the module in `qtrace.cli` whose function of the module's name is the command."""
 
+_ON_TABLES = ("report", "summary", "diff", "export")
+
 
 def build_app(argv: list[str]) -> typer.Typer:
     """Return the application with the verb that `argv` names, or with all of them for the help."""
@@ -71,6 +73,10 @@ def main() -> None:
         from qtrace.cli import early
 
         early.begin(words[1:])
+    elif words[:1] and words[0] in _ON_TABLES:
+        from qtrace.cli import memory
+
+        memory.keep_freed()
     try:
         build_app(words)(_prepared(words))
     except QtraceError as error:
