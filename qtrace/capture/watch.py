@@ -37,6 +37,12 @@ _STACK_SHARE = 0.05
 threads wake up ten times a second must not be paid for with a CPU."""
 _MOST_TRIES = 5
 _STACK_BURST_NS = 1_000_000_000
+_HOT_CALLS_PER_SECOND = 5_000
+"""Of so many calls each waits for the CPUs that py-spy takes: then there is no second on top, and a wait that
+lasts gets its stack when py-spy's share has grown so far."""
+_PACE_NS = 100_000_000
+_STACK_NS = 50_000_000
+"""What a dump takes, until one has been made."""
 _BUSY_STOPS_PER_SECOND = 2_000
 _SLOWEST_LOOK_NS = 30_000_000_000
 _GRACE_NS = 2_000_000_000
@@ -81,6 +87,12 @@ class Watch(threading.Thread):
         """Entry of the wait whose stack is wanted, and how often it was tried, by tid."""
         self._stack_ids = 0
         self._stack_spent_ns = 0
+        self._last_stack_ns = _STACK_NS
+        self._postponed: dict[int, int] = {}
+        """Entry of the wait whose stack has to wait for a better time, by tid."""
+        self._is_hot = False
+        self._pace = (self._start_ns, 0)
+        """When the calls were counted last, and how many there had been."""
         self._skipped_stacks = 0
         self._last_stops = 0
         self._next_look_ns = self._start_ns + min(options.hang_after_ns, 1_000_000_000)
@@ -133,6 +145,7 @@ class Watch(threading.Thread):
         if limit is not None and now - self._start_ns >= limit:
             self._end("timeout", *self._looked(), signal.SIGTERM)
             return
+        self._look_at_pace(now)
         self._stacks_of_long_waits(now)
         if now >= self._next_look_ns:
             self._look(now)
@@ -157,9 +170,19 @@ class Watch(threading.Thread):
 
     # --- stacks ----------------------------------------------------------------------------------
 
+    def _look_at_pace(self, now: int) -> None:
+        since, before = self._pace
+        if now - since >= _PACE_NS:
+            seen = self._loop.calls_seen()
+            self._is_hot = (seen - before) * 1_000_000_000 > _HOT_CALLS_PER_SECOND * (now - since)
+            self._pace = (now, seen)
+
     def _stacks_of_long_waits(self, now: int) -> None:
         fresh: dict[int, dict[int, int]] = {}
         calls = self._loop.calls_lately()
+        for tid in [tid for tid, start in self._postponed.items() if tid not in calls or calls[tid][0] != start]:
+            del self._postponed[tid]
+            self._skipped_stacks += 1
         for tid, (start, call, _, _) in calls.items():
             if now - start < LONG_WAIT_NS or self._stack_taken.get(tid) == start:
                 continue
@@ -201,14 +224,20 @@ class Watch(threading.Thread):
         from qtrace.capture import pystacks
 
         now = time.monotonic_ns()
-        allowed = _STACK_BURST_NS + int((now - self._start_ns) * _STACK_SHARE)
-        if self._stack_spent_ns > allowed:
+        share = int((now - self._start_ns) * _STACK_SHARE)
+        if self._is_hot and self._stack_spent_ns + self._last_stack_ns > share:
+            self._postponed |= waits
+            return
+        if self._stack_spent_ns > _STACK_BURST_NS + share:
             self._skipped_stacks += sum(1 for tid in waits if not self._attempts[tid][1])
             self._tried(waits)
             return
         with at_ease():
             dump = pystacks.dump(pid, list(waits))
-        self._stack_spent_ns += time.monotonic_ns() - now
+        self._last_stack_ns = time.monotonic_ns() - now
+        self._stack_spent_ns += self._last_stack_ns
+        for tid in waits:
+            self._postponed.pop(tid, None)
         now_in = self._loop.calls_in_progress()
         for tid, start in waits.items():
             python = dump.threads.get(tid)
