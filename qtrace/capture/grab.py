@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import socket
 import struct
 import termios
 from collections.abc import Iterator
@@ -77,6 +76,8 @@ class SocketState:
 
 def socket_state(pid: int, fd: int) -> SocketState | None:
     """Return a socket's state, or None if it cannot be asked."""
+    import socket  # most programs have none that is asked
+
     try:
         with borrowed(pid, fd) as copy, socket.socket(fileno=os.dup(copy)) as own:
             family = own.family

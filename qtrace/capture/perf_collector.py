@@ -224,8 +224,11 @@ class Collector(threading.Thread):
         with self._lock:
             self._note_unpaired()
             self._closed = True
-            self._rings.close()
             os.close(self._wake)
+
+    def close(self) -> None:
+        """Close the rings: after `finish`, when this process has no more threads that a fork could disturb."""
+        self._rings.close_aside()
 
     # --- the thread ------------------------------------------------------------------------------
 

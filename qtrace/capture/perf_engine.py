@@ -20,19 +20,20 @@ ENGINES = ("auto", "perf", "ptrace")
 _MOST_FREQUENT = ("futex", "read", "write", "poll", "wait4")
 
 
-def chosen(engine: str, filtered: bool) -> tuple[str, str]:
+def chosen(engine: str, filtered: bool, opened: list[int] | None = None) -> tuple[str, str]:
     """Return the engine to use, ``perf`` or ``ptrace``, and why perf cannot be used (empty if it can).
 
     Args:
         engine: What the user asked for: one of `ENGINES`.
         filtered: Whether calls are filtered by seccomp; the perf engine is of no use otherwise.
+        opened: See `qtrace.capture.perf_events.why_not`.
 
     Raises:
         EngineError: perf was asked for and cannot be used.
     """
     if engine == "ptrace":
         return "ptrace", ""
-    why = "every call has to stop" if not filtered else perf_events.why_not()
+    why = "every call has to stop" if not filtered else perf_events.why_not(opened)
     if why and engine == "perf":
         raise EngineError(
             f"the perf engine cannot be used here: {why}",

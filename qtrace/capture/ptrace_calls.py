@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import ctypes.util
 import errno
 import os
+import sys
+import types
 import warnings
 from collections.abc import Iterator
 from typing import Final
@@ -23,13 +24,22 @@ from qtrace.model.i386 import AUDIT_ARCH_I386
 
 @contextlib.contextmanager
 def _loaded_already() -> Iterator[None]:
-    """Have python-ptrace take the C library that this process has: looking for its file runs ldconfig."""
-    look = ctypes.util.find_library
-    ctypes.util.find_library = lambda name: None
+    """Have python-ptrace take the C library that this process has: looking for its file runs ldconfig.
+
+    The module that looks is not even loaded: it brings subprocess and tempfile, 5 ms of the start.
+    """
+    name = "ctypes.util"
+    known = sys.modules.get(name)
+    finder = types.ModuleType(name)
+    finder.find_library = lambda name: None  # type: ignore[attr-defined]
+    sys.modules[name] = finder
     try:
         yield
     finally:
-        ctypes.util.find_library = look
+        if known is not None:
+            sys.modules[name] = known
+        else:
+            del sys.modules[name]
 
 
 with warnings.catch_warnings(), _loaded_already():

@@ -112,14 +112,16 @@ def record(
     closed = closed_streams()
     machine = architecture()
     filtered = options.use_seccomp and options.follow
-    engine, _ = perf_engine.chosen(options.engine, filtered)
-    with _kept_for_failure(options.output, options.overwrite) as keep_old:
+    opened: list[int] = []
+    engine, _ = perf_engine.chosen(options.engine, filtered, opened)
+    with _closed_at_end(opened), _kept_for_failure(options.output, options.overwrite) as keep_old:
         writer = TraceWriter(
             options.output, overwrite=options.overwrite, limits=_limits(options), rings=engine == "perf"
         )
         try:
             launch = Launch(program, _filter(machine, engine) if filtered else None, closed)
             recording = _Recording(writer, options, launch.pid, judge, on_verdict, engine=engine)
+            _close_all(opened)
             launch.seize(options.follow)
         except BaseException:
             writer.close()
@@ -203,6 +205,19 @@ def _filter(machine: Architecture, engine: str) -> bytes:
     numbers = perf_engine.stopping_numbers(machine) if engine == "perf" else seccomp.recorded_numbers(machine)
     compat = i386.recorded_numbers() if machine is Architecture.X86_64 else ()
     return seccomp.build_filter(machine, numbers, compat)
+
+
+@contextlib.contextmanager
+def _closed_at_end(fds: list[int]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        _close_all(fds)
+
+
+def _close_all(fds: list[int]) -> None:
+    while fds:
+        os.close(fds.pop())
 
 
 @contextlib.contextmanager
@@ -378,6 +393,8 @@ class _Recording:
             end_ns=time.monotonic_ns(), end_reason=watch.ended_because or "exit", exit_status=status, complete=1
         )
         self.writer.close()
+        if self.collector is not None:
+            self.collector.close()
         notes = [f"{left.calls:,} calls are not in it: {why}" for why, left in self.writer.left_out.items()]
         return Recorded(
             self.options.output, status, watch.ended_because, watch.verdict, self.writer.calls_written,

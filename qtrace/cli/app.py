@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,20 @@ def _prepared(words: list[str]) -> list[str]:
     return [words[0], *prepare(words[1:])] if prepare is not None else words
 
 
+def _record_at_once(words: list[str]) -> None:
+    """Record, and end this process, if the command line is a plain one; else do nothing."""
+    from qtrace.cli import plain
+
+    options = plain.understood(words)
+    if options is not None:
+        from qtrace.cli import recording
+
+        try:
+            sys.exit(recording.run(**options))  # type: ignore[arg-type]
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)  # as Typer does
+
+
 def main() -> None:
     """Run the command line and end the process with its exit status."""
     words = sys.argv[1:]
@@ -78,6 +93,8 @@ def main() -> None:
 
         memory.keep_freed()
     try:
+        if words[:1] == ["record"]:
+            _record_at_once(words[1:])
         build_app(words)(_prepared(words))
     except QtraceError as error:
         print(f"qtrace: {error.message}", file=sys.stderr)

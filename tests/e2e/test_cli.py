@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import statistics
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 import typer
 
+from qtrace.cli import plain, recording
 from qtrace.cli import record as record_verb
+from qtrace.cli.app import build_app
 from qtrace.cli.record_options import VALUE_OPTIONS
 from tests.support.processes import Outcome, qtrace
 
@@ -173,3 +176,51 @@ def test_help_and_a_short_recording_are_quick(tmp_path: Path) -> None:
     assert min(seconds("-m", "qtrace", "--help") for _ in range(5)) < 0.4 * factor
     target = str(tmp_path / "a.qtrace")
     assert min(seconds("-m", "qtrace", "record", "-f", "-o", target, "--", "true") for _ in range(3)) < 1.5 * factor
+
+
+_LINES = [
+    ["app.py"],
+    ["-q", "-f", "-o", "a.qtrace", "--engine", "perf", "--", "app.py", "-q", "--", "x"],
+    ["--quiet", "--force", "--output", "b", "--hang-after", "1.5", "--timeout", "60", "-m", "package", "-v"],
+    ["-c", "pass", "--engine", "perf"],
+    ["--", "-c", "pass"],
+    ["-o", "-q", "app.py"],
+]
+
+
+@pytest.mark.parametrize("line", _LINES)
+def test_a_plain_line_is_understood_as_typer_does(line: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads the command line, what is recorded, and how, is the same."""
+    monkeypatch.delenv("QTRACE_ENGINE", raising=False)
+    parameters = inspect.signature(recording.run).parameters
+    found: dict[str, object] = {}
+
+    def run(*values: object) -> int:
+        found.update(zip(parameters, values, strict=True))
+        return 0
+
+    options = plain.understood(line)
+    assert options is not None
+    monkeypatch.setattr(recording, "run", run)
+    with pytest.raises(SystemExit):
+        build_app(["record"])(["record", *record_verb.prepare(line)])
+    assert {name: parameter.default for name, parameter in parameters.items()} | options == found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        [], ["-q"], ["--redact", "app.py"], ["--engine", "none", "app.py"], ["--timeout", "soon", "app.py"],
+        ["-qf", "a"], ["--timeout=3", "app.py"], ["-o"], ["--help"], ["-p", "1"],
+    ],
+)  # fmt: skip
+def test_any_other_line_is_left_to_typer(line: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong, and what is rare, is said and understood by it alone."""
+    monkeypatch.delenv("QTRACE_ENGINE", raising=False)
+    assert plain.understood(line) is None
+
+
+def test_the_environments_engine_is_left_to_typer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows of QTRACE_ENGINE."""
+    monkeypatch.setenv("QTRACE_ENGINE", "perf")
+    assert plain.understood(["app.py"]) is None
