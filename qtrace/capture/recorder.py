@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import resource
@@ -313,11 +314,17 @@ class _Recording:
             self.watch.from_program[call[2]] -= 1
 
     def _perf_loop(self) -> Loop:
+        # The kernel takes a while for the rings: time in which NumPy is loaded.
+        loading = threading.Thread(target=importlib.import_module, args=("qtrace.capture.perf_collector",))
+        loading.start()
+        try:
+            rings = perf_engine.open_rings(self.root, self.machine, self.options.ring_bytes)
+        finally:
+            loading.join()
         from qtrace.capture.perf_hooks import PerfHooks
         from qtrace.capture.perf_loop import PerfLoop
 
         hooks = PerfHooks(self._store_sighting, self.machine, self.placement)
-        rings = perf_engine.open_rings(self.root, self.machine, self.options.ring_bytes)
         self.collector = perf_engine.collector_of(
             rings, self.writer, self.writer.add_row, hooks, self.machine, self.options.max_bytes
         )
