@@ -66,12 +66,26 @@ if __name__ == "__main__":
 LIMITS = """
 What limits the perf engine: the row of the rings alone is what no engine that reads them can save: the kernel writes
 two records a call, and (not measured apart) changes a task's events with every change of task, which 4 to 4 has most
-of. In a run of 7 rounds in turn they left 0.69 of the untraced throughput at 4 to 4, and the engine 0.53: so 0.7 is
-out of reach for these events there. What the engine adds is storing what came, some 0.2 us a call, and its threads'
-turns on CPUs that are all taken; making calls of it, some 2 us each on one CPU, waits for the program's end. Tried in
-the same run: no Python stacks of long waits (0.56), no watch (0.40): both within the spread. Larger pages of the file
-halve the time for storing, and are in use. 8 times strace at 1 to 1: where strace reaches 0.13 of untraced, as it
-did, 8 times that is more than untraced.
+of. From run to run that alone leaves 0.69 to 1.0 of the untraced throughput at 4 to 4. What the engine adds there, of
+120 to 160 ms of CPU time in a run of 20,000 messages: stopping the calls that make the 8 processes (30 ms), emptying
+the rings and telling who is in which call (30), storing what came, 0.2 us a call (30 to 50), and what is made calls
+of before the program counts as busy (30). Making calls of the rest, some 2 us each on one CPU, waits for the
+program's end. Python stacks of long waits came on top, two to four runs of py-spy in a third of a second: a program
+that makes more than 5,000 calls a second now gets them at py-spy's share of 5 % only. In 7 rounds in turn, on a busy
+machine, that was 0.73 of untraced instead of 0.66, with the rings alone at 1.0. Tried before: no watch at all (0.40,
+within the spread). Larger pages of the file halve the time for storing, and are in use. 8 times strace at 1 to 1:
+where strace reaches 0.13 of untraced, as it did, 8 times that is more than untraced.
+
+What limits the ptrace engine: each call stops twice, and each stop costs a change to the tracer and back, waitpid,
+GET_SYSCALL_INFO and the resumption, which the empty loop in C has too. With the program as the user starts both, on
+two CPUs, that loop makes 1.0 to 1.4 times strace: three times strace is beyond what ptrace allows, however a tracer
+is written; sharing one CPU while stops are frequent is what can be gained, and is done. On one CPU the loop in C has
+4.0 us a stop over the untraced program, strace 5.7, and this engine 8.7, of which 2.6 are Python's and up to 0.8 the
+reading of a message's first eight bytes: 0.9 of strace would be 6.4 us. Tried: ptrace without argument types and errno
+(0.9 us less), /proc/TID/mem kept open (0.8 less), one view for the words of a call and packing after the resumption
+(0.3 less), all in use; PTRACE_PEEKUSER and PEEKDATA (no gain); user notifications in place of the entry stop (they
+see no result); fewer stacks while calls are frequent (within the spread). A result needs the exit stop and a wait
+that lasts needs the entry stop, so none of the two can be left out.
 """
 """Printed below the tables: measured on 2 CPUs."""
 
