@@ -218,7 +218,7 @@ def test_a_reader_that_is_no_connection_makes_no_messages(asked: int, tmp_path: 
         program.call(200, "write", (4, 0, 9), 9)
         program.call(100, "read", (3, 0, asked), 9)
     program.call(200, "write", (4, 0, 4), 4)
-    program.call(200, "write", (4, 0, 5), 5)
+    program.call(200, "write", (4, 0, 70_000), 0, b"", int(CallFlag.UNFINISHED))
     program.call(100, "read", (3, 0, 4), 4)
     reader = program.store(tmp_path / "a.qtrace")
     merged, whole = _merged(reader), decode(reader)
