@@ -284,7 +284,7 @@ class Rings:
         """Close all without waiting until the kernel has taken its tracepoints out of use: 30 ms for each of them.
 
         Who closes an event's last descriptor has to wait for that, so it is left to a process that has nothing
-        else to do. It is nobody's child, and has none of this one's other descriptors.
+        else to do. It is nobody's child, in a session of its own, and has none of this one's other descriptors.
         """
         fds = [fd for ring in self for fd in ring.unmapped()]
         waits, go = os.pipe()
@@ -294,6 +294,7 @@ class Rings:
             pid = -1
         if pid == 0:
             try:
+                os.setsid()
                 if os.fork() == 0:
                     _close_all_but({*fds, waits})
                     os.read(waits, 1)  # until the descriptors here are the last
