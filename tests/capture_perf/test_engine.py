@@ -23,7 +23,7 @@ from tests.capture.behaviours import every_behaviour, first_recording, needs_com
 from tests.capture.call_sequences import differences, of_recording, without
 from tests.capture.test_fidelity import CUT_SHORT, DECIDED_BY_TIMING, TIMED, _up_to_the_cut
 from tests.capture_perf.support import recorded_by
-from tests.support.engines import command, needs_perf
+from tests.support.engines import command, needs_perf, prefix
 from tests.support.processes import in_session, qtrace, running, wait_until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -243,3 +243,30 @@ def test_auto_is_perf_where_it_is_permitted_and_says_so(tmp_path: Path) -> None:
         assert errors.splitlines()[0] == said
         with TraceReader(recording) as reader:
             assert reader.meta["engine"] == engine
+
+
+_ASIDE = """
+import os
+from qtrace.capture.machine import architecture
+from qtrace.capture.perf_engine import open_rings
+
+rings = open_rings(os.getpid(), architecture(), None)
+rings.close_aside()
+entries = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+links = [os.readlink(entry) for entry in entries if os.path.lexists(entry)]
+print([link for link in links if "perf_event" in link])
+try:
+    os.waitpid(-1, 0)
+except ChildProcessError:
+    print("no child")
+"""
+
+
+def test_rings_are_closed_aside_and_nothing_is_left(tmp_path: Path) -> None:
+    """No descriptor here, no child, and nobody who keeps the streams of this process open."""
+    words = [sys.executable, "-c", _ASIDE]
+    with running([*(prefix() or ()), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        # Ends when nobody has the streams any more: also not who closes the rings.
+        out, complaint = process.communicate(timeout=30)
+        assert (out.splitlines(), complaint) == (["[]", "no child"], "")
+        assert in_session(process.pid) == []
