@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, ends_of
+from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, ends_of, kept
 from qtrace.decode.blocking import unfinished_of
 from qtrace.decode.descriptors import Descriptors
 from qtrace.decode.inferred import UNSEEN, lengths_from_calls
@@ -163,7 +163,7 @@ def streams_of(calls: CallArray, meta: Mapping[str, str], descriptors: Descripto
         _transfers(calls, reads, reads_from[on.number], sized, keep_unfinished=False),
         frozenset(reads_from[on.number[waiting]].tolist()) - {-1},
     )
-    if meta.get("engine") != "perf" or not (calls["flags"] & MERGED).any():
+    if meta.get("engine") != "perf" or not kept(calls, "merged", lambda: bool((calls["flags"] & MERGED).any())):
         return found
     from qtrace.decode.condensed_perf import collapsed
 
