@@ -272,7 +272,7 @@ class Watch(threading.Thread):
         if stops > _BUSY_STOPS_PER_SECOND * self._look_every_ns / 1e9 or not self._may_hang(now):
             return
         if self._root in self._loop.tracees.threads and now - self._start_ns < self._options.hang_after_ns:
-            return  # nobody can have stood for so long yet: a look costs a program that computes a tenth of a second
+            return  # nobody can have stood for so long yet, and the first look takes 0.15 s of CPU time
         snapshot, verdict = self._looked()
         if snapshot is None or verdict is None or verdict.kind not in STUCK:
             # An idle server is looked at ever less often.
