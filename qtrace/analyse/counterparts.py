@@ -25,12 +25,19 @@ def other_half(actor: Actor) -> Callable[[Actor], Able] | None:
         return lambda other: other.able_to_take
     if actor.does(*_GETS) is not None:
         return lambda other: other.able_to_give
-    methods = speaking_methods(actor)
-    return None if methods is None else lambda other: other.able_to_call(methods)
+    return None if _methods(actor) is None else lambda other: able_to_speak(other, actor)
 
 
-def speaking_methods(actor: Actor) -> frozenset[str] | None:
-    """Return the methods that end a wait for a barrier, an event or a condition; None for any other wait."""
+def able_to_speak(other: Actor, actor: Actor) -> Able:
+    """Return whether a thread has still to end a wait for a barrier, an event or a condition, by its text."""
+    methods = _methods(actor)
+    if methods is None:
+        return Able.PERHAPS
+    # Who waits at the barrier already has come to it.
+    return Able.NO if other.does(Doing.BARRIER) and actor.does(Doing.BARRIER) else other.able_to_call(methods)
+
+
+def _methods(actor: Actor) -> frozenset[str] | None:
     return next((methods for doings, methods in _SPEAKERS if actor.does(*doings) is not None), None)
 
 

@@ -6,12 +6,12 @@ import re
 
 from qtrace.analyse.activity import Doing, address_of, base_name, library_path, signal_handler_in
 from qtrace.analyse.bystanders import Able
-from qtrace.analyse.counterparts import speaking_methods
+from qtrace.analyse.counterparts import able_to_speak
 from qtrace.analyse.edges import EXACT
 from qtrace.analyse.futexes import queue_lock_of
 from qtrace.analyse.graph import Node
 from qtrace.analyse.held import locks_held
-from qtrace.analyse.patterns.case import Case, Finding, first_own_line, line_of
+from qtrace.analyse.patterns.case import Case, Finding, first_own_line, is_own, line_of
 from qtrace.analyse.patterns.marks import (
     LOCKS,
     NOTIFIED,
@@ -55,12 +55,22 @@ def lock_order(case: Case) -> Finding | None:
 
 
 def _is_of_holders(circle: tuple[Node, ...]) -> bool:
-    # Semaphores are waited for like locks, and need have no holder: nobody may have filled them yet.
-    return all(
-        node.kind is not WaitKind.SEMAPHORE
-        or any(event.narrowed is not None and event.narrowed.actors for event in node.events)
-        for node in circle
-    )
+    # Each waits for a lock that the next one holds, or may hold. Semaphores are waited for like locks, and
+    # need have no holder: nobody may have filled them yet.
+    following = (*circle[1:], circle[0])
+    return all(_holds(after, node) for node, after in zip(circle, following, strict=True))
+
+
+def _holds(holder: Node, waiting: Node) -> bool:
+    if waiting.kind in (WaitKind.FILE_LOCK, WaitKind.GIL):
+        return True
+    known = [event.narrowed for event in waiting.events if event.narrowed is not None and event.narrowed.actors]
+    if known or waiting.kind is WaitKind.SEMAPHORE:
+        return bool(known)
+    own = [frame for frame in holder.actor.stack if is_own(frame)]
+    if not own or any(not frame.source for frame in own):
+        return True
+    return any(head.startswith(("with ", "async with ")) or ".acquire()" in head for f in own for head in f.around)
 
 
 def self_relock(case: Case) -> Finding | None:
@@ -304,11 +314,10 @@ def _holder(case: Case, node: Node) -> Dead | None:
 
 def _would_speak(case: Case, node: Node) -> bool:
     # The next of the circle has still to set the event, to notify, or to come to the barrier, by its code.
-    methods = speaking_methods(node.actor)
-    if methods is None or node not in case.circle:
+    if node not in case.circle:
         return False
     following = case.circle[(case.circle.index(node) + 1) % len(case.circle)]
-    return following is not node and following.actor.able_to_call(methods) is Able.YES
+    return following is not node and able_to_speak(following.actor, node.actor) is Able.YES
 
 
 def missing_participant(case: Case) -> Finding | None:
