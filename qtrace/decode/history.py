@@ -51,10 +51,15 @@ def history_from(decoded: Decoded, levels: Mapping[str, Level]) -> History:
         decoded: The recording, up to the moment.
         levels: Levels of pipes that were seen, by object id, the latest of each.
     """
+    from qtrace.decode.streams import messages_of, streams_of
+
     family = family_of(decoded.lifecycle)
+    streams = streams_of(decoded.calls, decoded.meta, decoded.descriptors, decoded.on)
+    messages = messages_of(streams)
     return History(
         deaths=tuple(_deaths(decoded)),
-        framing=_framing(decoded, levels),
+        framing=_framing(decoded, streams, messages, levels),
+        message_streams=frozenset(ObjectId(decoded.on.objects[number]) for number in set(messages.stream.tolist())),
         uses=_uses(decoded),
         takers=_takers(decoded),
         fork_threads={Tgid(birth.pid): tuple(Tid(tid) for tid in birth.parents_threads) for birth in family.forked()},
@@ -131,13 +136,11 @@ def _name_of(decoded: Decoded, pid: int, tid: int, stack: StackRow | None) -> st
 # Streams ------------------------------------------------------------------------------------------
 
 
-def _framing(decoded: Decoded, levels: Mapping[str, Level]) -> dict[ObjectId, Framing]:
+def _framing(
+    decoded: Decoded, streams: Streams, messages: Messages, levels: Mapping[str, Level]
+) -> dict[ObjectId, Framing]:
     import numpy as np
 
-    from qtrace.decode.streams import messages_of, streams_of
-
-    streams = streams_of(decoded.calls, decoded.meta, decoded.descriptors, decoded.on)
-    messages = messages_of(streams)
     open_ones = np.flatnonzero(~messages.complete & ((messages.received > 0) | (messages.write_end_ns < 0)))
     found: dict[ObjectId, Framing] = {}
     for place in open_ones.tolist():

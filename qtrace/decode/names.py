@@ -63,6 +63,8 @@ def named(rows: Iterable[Row], family: Family) -> list[Row]:
             found.append((*row[:3], names[pid], *row[4:]))
             continue
         latest[pid] = known
+        if image:
+            children.pop(pid, None)  # those of the program that it was before, as a shell that execs
         if known.special:
             names[pid] = known.special
         elif known.is_copy or known.is_spawned:

@@ -31,6 +31,8 @@ def arguments_of(call: LoggedCall, row: Syscall) -> tuple[int, ...]:
     if call.name in CLONES:
         return _clone_arguments(call)
     words = split_arguments(call.arguments)
+    if call.name == "futex":
+        words = _futex_in_place(words)
     found = []
     for place in range(6):
         word = words[place] if place < len(words) else ""
@@ -40,6 +42,22 @@ def arguments_of(call: LoggedCall, row: Syscall) -> tuple[int, ...]:
             value = 0  # the address is not in the log, and nobody asks for it
         found.append((value or 0) & _MASK)
     return tuple(found)
+
+
+def _futex_in_place(words: list[str]) -> list[str]:
+    # strace leaves out the arguments that an operation does not have.
+    command = (number(words[1]) or 0) & 0x7F if len(words) > 1 else -1
+    places = _FUTEX_PLACES.get(command, ())
+    if len(words) > len(places):
+        return words
+    found = [""] * 6
+    for place, word in zip(places, words, strict=False):
+        found[place] = word
+    return found
+
+
+_FUTEX_PLACES = {6: (0, 1, 3), 9: (0, 1, 2, 3, 5), 10: (0, 1, 2, 5), 13: (0, 1, 3)}
+"""LOCK_PI, WAIT_BITSET, WAKE_BITSET, LOCK_PI2: where their arguments, as printed, lie in the call (futex(2))."""
 
 
 def _clone_arguments(call: LoggedCall) -> tuple[int, ...]:

@@ -49,11 +49,14 @@ def call_text(
             if kind in _FILLED_AT_EXIT and ret is None:
                 return f"{name}({', '.join(words)}, " if words else f"{name}("
             words.append(_argument(name, place, kind, args, memory))
+    if name == "futex":
+        words = _futex_words(words, args)
     if ret is None:
         return f"{name}({', '.join(words)}" + (", " if name == "wait4" else "")
     return f"{name}({', '.join(words)}) = {result_text(name, ret)}"
 
 
+_SENDS = ("write", "pwrite64", "sendto")
 _FILLED_AT_EXIT = frozenset({"out", "status", "fdpair"})
 
 
@@ -74,6 +77,8 @@ _RESTARTS = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 5
 
 def _argument(name: str, place: int, kind: str, args: Sequence[int], memory: MemoryReader) -> str:
     value = args[place] if place < len(args) else 0
+    if kind == "in" and place == 1 and value == 0 and name in _SENDS:
+        return '""...'  # a log of strace, which shows what is sent and not where it lies
     drawer = _DRAWERS.get(kind)
     if drawer is not None:
         return drawer(value)
@@ -121,6 +126,32 @@ def _futex_op(value: int) -> str:
     command = value & 0x7F
     name = _FUTEX[command] if command < len(_FUTEX) else f"{command:#x}"
     return name + ("_PRIVATE" if value & 128 else "") + ("|FUTEX_CLOCK_REALTIME" if value & 256 else "")
+
+
+_MATCH_ANY = "FUTEX_BITSET_MATCH_ANY"
+
+
+def _futex_words(words: list[str], args: Sequence[int]) -> list[str]:
+    # Each operation has arguments of its own (futex(2)); strace prints those, and not the rest.
+    uaddr, op, val, timeout, uaddr2, val3 = words
+    bits = _MATCH_ANY if args[5] & 0xFFFFFFFF == 0xFFFFFFFF else val3
+    count = str(_signed(args[3]))
+    by_command = {
+        0: [val, timeout],
+        1: [val],
+        2: [val],
+        3: [val, count, uaddr2],
+        4: [val, count, uaddr2, str(args[5] & 0xFFFFFFFF)],
+        6: [timeout],
+        7: [],
+        8: [],
+        9: [val, timeout, bits],
+        10: [val, bits],
+        11: [val, timeout, uaddr2],
+        12: [val, count, uaddr2, str(args[5] & 0xFFFFFFFF)],
+        13: [timeout],
+    }
+    return [uaddr, op, *by_command.get(args[1] & 0x7F, words[2:])]
 
 
 _WAIT = ((1, "WNOHANG"), (2, "WUNTRACED"), (4, "WEXITED"), (8, "WCONTINUED"), (0x1000000, "WNOWAIT"),

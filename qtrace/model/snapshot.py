@@ -246,6 +246,8 @@ class History:
     deaths: tuple[Death, ...] = ()
     """Processes and threads that ended, in the order of time."""
     framing: Mapping[ObjectId, Framing] = field(default_factory=dict)
+    message_streams: frozenset[ObjectId] = frozenset()
+    """Pipes and sockets through which messages of a Connection or queue have gone."""
     uses: Mapping[tuple[Tgid, ObjectId], Use] = field(default_factory=dict)
     takers: Mapping[ObjectId, LastTaker] = field(default_factory=dict)
     fork_threads: Mapping[Tgid, tuple[Tid, ...]] = field(default_factory=dict)

@@ -98,7 +98,8 @@ def _transfer(name: str, args: Sequence[int], context: CallContext) -> Want:
     object_id, kind = _object(fd, context)
     access = "w" if name in _WRITES else "r"
     requested = args[2] if name in ("read", "write", "pread64", "pwrite64", "sendto", "recvfrom") else None
-    return Want(_transfer_kind(kind, access), object_id, Fd(fd), access, requested)
+    # Nobody waits for no bytes: strace prints only the descriptor of a read that has not returned.
+    return Want(_transfer_kind(kind, access), object_id, Fd(fd), access, requested or None)
 
 
 def _transfer_kind(kind: ObjectKind, access: str) -> WaitKind:

@@ -23,6 +23,7 @@ from qtrace.analyse.patterns.marks import (
     putting,
     root_of,
     target_of,
+    untold,
 )
 from qtrace.analyse.scene import Actor
 from qtrace.model.kinds import PatternId, VerdictKind, WaitKind
@@ -37,7 +38,7 @@ def lock_order(case: Case) -> Finding | None:
     circle = case.circle
     if len(circle) < 2 or any(node.kind not in _IN_A_LOCK_CIRCLE or putting(node) is not None for node in circle):
         return None
-    if not _is_of_holders(circle):
+    if not _is_of_holders(circle) or any(untold(case, node) for node in circle):
         return None
     lines: tuple[Line, ...] = ()
     for node in circle:
@@ -186,7 +187,7 @@ def _same_manager_further_out(actor: Actor) -> Frame | None:
 def _alone_with_it(case: Case, node: Node) -> bool:
     # A private lock in a process that has, and had, no other thread.
     actor = node.actor
-    if not node.events or is_shared(node):
+    if not node.events or is_shared(node) or untold(case, node):
         return False
     if queue_lock_of(actor) is not None or actor.does(*NOTIFIED) is not None:
         return False
@@ -242,8 +243,8 @@ def dead_lock_holder(case: Case) -> Finding | None:
         return None
     if node.kind is WaitKind.SEMAPHORE and queue_lock_of(node.actor) is None and _of_bounded_queue(node):
         return None
-    dead = _holder(case, node)
-    if node.kind is WaitKind.SEMAPHORE and dead is None:
+    dead = _taker(case, node) if untold(case, node) else _holder(case, node)
+    if dead is None and (node.kind is WaitKind.SEMAPHORE or untold(case, node)):
         return None
     lock = queue_lock_of(node.actor)
     name = f"the queue's {lock}" if lock else "the lock"
@@ -302,14 +303,15 @@ def _of_bounded_queue(node: Node) -> bool:
 
 def _holder(case: Case, node: Node) -> Dead | None:
     # By the recording where it saw the lock being taken; else the one that crashed last.
+    return _taker(case, node) or first_crashed(case)
+
+
+def _taker(case: Case, node: Node) -> Dead | None:
     object_id = node.events[0].object_id if node.events else None
     taker = case.snapshot.history.takers.get(object_id) if object_id is not None else None
-    dead = dead_processes(case)
-    if taker is not None:
-        for one in dead:
-            if one.pid == taker.pid:
-                return one
-    return first_crashed(case)
+    if taker is None:
+        return None
+    return next((one for one in dead_processes(case) if one.pid == taker.pid), None)
 
 
 def _would_speak(case: Case, node: Node) -> bool:

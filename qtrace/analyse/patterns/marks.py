@@ -144,6 +144,18 @@ def of_a_queue(node: Node) -> bool:
     return node.actor.does(*GETS, Doing.MPQ_PUT, Doing.SIMPLEQ_PUT, Doing.MPQ_FEED, Doing.QUEUE_PUT) is not None
 
 
+def untold(case: Case, node: Node) -> bool:
+    """Whether a link waits on a word of which neither frames nor the kernel say what it is.
+
+    A futex without Python frames may be a lock, a condition, or the end of a thread; a mutex that holds its
+    owner's thread id is a lock.
+    """
+    if node.kind not in LOCKS or node.actor.stack:
+        return False
+    target = target_of(case, node)
+    return target is None or target.owner_tid is None
+
+
 def target_of(case: Case, node: Node) -> WaitObject | None:
     """Return what a link waits on first, or None."""
     return case.scene.target(node.events[0].object_id) if node.events else None

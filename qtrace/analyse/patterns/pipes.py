@@ -26,6 +26,8 @@ from qtrace.model.snapshot import WaitObject
 from qtrace.model.verdict import Line
 
 _STANDARD_STREAMS = (1, 2)
+_LENGTH_BYTES = 4
+_OF_A_BUFFER = 512
 
 
 def both_ends_full(case: Case) -> Finding | None:
@@ -91,7 +93,9 @@ def self_pipe_full(case: Case) -> Finding | None:
 def open_write_end(case: Case) -> Finding | None:
     """A reader that waits for the end of the stream, which somebody keeps open without writing."""
     for node in case.nodes:
-        if of_a_queue(node) or node.actor.helper is not None or not node.events or _is_terminal(target_of(case, node)):
+        if of_a_queue(node) or node.actor.helper is not None or not node.events:
+            continue
+        if _is_terminal(target_of(case, node)) or _may_be_a_queue(case, node):
             continue
         kinds = {event.kind for event in node.events}
         if not kinds <= EMPTY or (WaitKind.SOCKET_EMPTY in kinds and _is_loop(node.actor)):
@@ -122,6 +126,20 @@ def _is_loop(actor: Actor) -> bool:
 
 def _is_terminal(target: WaitObject | None) -> bool:
     return target is not None and target.kind is ObjectKind.TTY
+
+
+def _may_be_a_queue(case: Case, node: Node) -> bool:
+    # Without Python frames: who asks for the four bytes of a message's length, or for the odd number of bytes
+    # that is the rest of one, waits for a message, and not for the end of a stream; a recording knows whether
+    # messages went through it. An event loop, which has a socket to be woken by, cannot be told either.
+    if node.actor.stack:
+        return False
+    asked = next((want.requested_bytes for want in node.actor.thread.wants), None)
+    if any(event.object_id in case.snapshot.history.message_streams for event in node.events):
+        return True
+    if asked == _LENGTH_BYTES or any(event.kind is WaitKind.SOCKET_EMPTY for event in node.events):
+        return True
+    return not case.snapshot.history.uses and asked is not None and asked % _OF_A_BUFFER != 0
 
 
 def _written_end(case: Case, event: Event) -> WaitObject | None:

@@ -24,6 +24,7 @@ from qtrace.analyse.patterns.marks import (
     putting,
     root_of,
     target_of,
+    untold,
 )
 from qtrace.analyse.torn import Torn, torn_message_of
 from qtrace.model.ids import ObjectId
@@ -77,6 +78,10 @@ def before_drain(case: Case) -> Finding | None:
     place = next((i for i, node in enumerate(nodes) if putting(node) is not None or node.kind in FULL), None)
     if place is None or any(putting(node) is None and node.kind not in FULL for node in nodes[place:]):
         return None
+    if not nodes[place].actor.stack and _others_are_full(case, nodes[place]):
+        return None  # by the kernel's facts alone they may be one another's
+    if any(untold(case, node) for node in nodes[:place]):
+        return _before_drain_untold(case, place)
     waiting = [node for node in nodes[:place] if joins(node)]
     # What comes before the first join is not part of it: who waits for a task that joins, say.
     first = next((i for i, node in enumerate(nodes) if joins(node)), place)
@@ -103,6 +108,40 @@ def _never_takes(joiner: Node, producer: Node) -> bool:
     actor = joiner.actor
     taken = any(name.rpartition(".")[2] in TAKING for frame in actor.stack for name in frame.behind)
     return producer.kind not in FULL and actor.able_to_take is Able.NO and not taken
+
+
+def _before_drain_untold(case: Case, place: int) -> Finding | None:
+    # By the kernel's facts alone: A waits for the child B to end; in B the main thread waits on a word of its
+    # own memory, and the only other one that is held up there writes to a pipe that A could read.
+    nodes = case.nodes
+    if place < 2 or place != len(nodes) - 1 or not case.circle:
+        return None
+    parent, main, writer = nodes[place - 2], nodes[place - 1], nodes[place]
+    if parent.kind is not WaitKind.CHILD_EXIT or parent not in case.circle or not untold(case, main):
+        return None
+    if (
+        main.actor.pid != writer.actor.pid
+        or int(main.actor.tid) != int(main.actor.pid)
+        or main.actor.pid == parent.actor.pid
+    ):
+        return None
+    target = target_of(case, writer)
+    if target is None or parent.actor.pid not in living_holders(case, target, "r"):
+        return None
+    child, reader = case.names.actor(main.actor), case.names.actor(parent.actor)
+    return Finding(
+        PatternId.JOIN_BEFORE_DRAIN,
+        _DRAIN_FIRST,
+        first_own_line(parent.actor, "waits for the producer to end, before its items have been taken"),
+        level_facts(target),
+        f"{reader} waits for {child} to end, a thread of which waits for room in a pipe that only {reader} could read.",
+        f"the main thread of {child} waits for the thread that writes to end",
+    )
+
+
+def _others_are_full(case: Case, producer: Node) -> bool:
+    full = [case.graph.nodes[tid] for tid in case.part if case.graph.nodes[tid].kind in FULL]
+    return any(target_of(case, node) != target_of(case, producer) for node in full)
 
 
 _DRAIN_FIRST = (
