@@ -1,6 +1,7 @@
 """The critical path: the chain of work and waiting that the end of the program came from.
 
-Backwards from the last moment of the thread that ended last: while a thread ran, the time is its
+Backwards from the end of the program's first process, or, where others went on for long after it,
+from the last moment of the thread that ended last: while a thread ran, the time is its
 own; where it had waited and somebody ended the wait, the path goes on with that thread, at the
 moment at which it did so; where nobody did (the clock, the outside, or still waiting), the wait
 itself is on the path. A thread's first moment leads to the thread that made it.
@@ -16,6 +17,10 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from qtrace.analyse.trace import Trace
+
+
+_AFTERMATH = 0.1
+"""Part of the recording that others may go on for after the program's first process, without being its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +101,10 @@ def _last_thread(trace: Trace) -> tuple[int, int]:
         return 0, trace.start_ns
     ends = threads["end_ns"].fillna(trace.end_ns).astype("int64")
     root = trace.meta.get("root_pid", "")
-    latest = ends == ends.max()
-    if root.isdigit() and (threads["tid"][latest] == int(root)).any():
-        return int(root), int(ends.max())
+    mine = ends[threads["tid"] == int(root)] if root.isdigit() else ends[:0]
+    # Helpers, as multiprocessing's resource tracker, end when the program has: it did not wait for them.
+    if len(mine) and int(ends.max()) - int(mine.max()) <= _AFTERMATH * (int(ends.max()) - trace.start_ns):
+        return int(root), int(mine.max())
     place = int(ends.to_numpy().argmax())
     return int(threads["tid"].iloc[place]), int(ends.iloc[place])
 

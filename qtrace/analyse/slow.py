@@ -27,6 +27,11 @@ _WHY: dict[WaitKind, tuple[str, str]] = {
 }
 """What the kind says, the most telling first: a full pipe proves that its reader is the slow side, an
 empty one may only mean that there is nothing to do."""
+_BETWEEN_PROCESSES = (
+    "for a lock or semaphore between processes",
+    "those that hold it keep it too long, or, as the free places of a bounded queue, it counts too few",
+)
+"""The kernel's view of both is the same; Python stacks, which tell them apart, are taken of long waits only."""
 _RANK = {kind: 1 if kind in _LOCKS else 2 * (place >= 2) for place, kind in enumerate(_WHY)}
 """Full pipes and sockets, then locks, then empty ones."""
 
@@ -65,21 +70,46 @@ def bottleneck(trace: Trace) -> str:
     ``the feeder of child 1 of app.py waited 71 % of the time for room in the pipe: the consumer is
     slower than the producer``
     """
-    spent = _spent(trace, trace.waits[~trace.waits["unfinished"]])  # a wait for ever is a hang, not slowness
+    spent = _spent(trace, _telling(trace))
     # Of the kinds of lock the one that took most from all threads together.
     lost = {kind: int(spent["ns"][spent["kind"] == str(kind)].sum()) for kind in _LOCKS}
+    lives = _lives(trace)
+    lasting = set(lives["tid"][lives["life"] >= WORTH_SAYING * (trace.end_ns - trace.start_ns)].tolist())
     order = sorted(_WHY, key=lambda kind: (_RANK[kind], -lost.get(kind, 0)))
     for kind in order:
         what, why = _WHY[kind]
         rows = spent[(spent["kind"] == str(kind)) & (spent["share"] >= WORTH_SAYING)]
+        rows = rows[rows["tid"].isin(lasting)]
         if kind in (WaitKind.PIPE_EMPTY, WaitKind.SOCKET_EMPTY):
             rows = rows[rows["tid"].isin(_receivers(trace))]
         if rows.empty:
             continue
         place = int(rows["share"].to_numpy().argmax())
         who, share = _who(trace, int(rows["tid"].iloc[place])), float(rows["share"].iloc[place])
+        if kind is WaitKind.LOCK and _is_shared(trace, int(rows["tid"].iloc[place])):
+            what, why = _BETWEEN_PROCESSES
         return f"{who} waited {100 * share:.0f} % of the time {what}: {why}"
     return ""
+
+
+def _is_shared(trace: Trace, tid: int) -> bool:
+    # Whether the lock that a thread waited for longest is one between processes.
+    mine = trace.waits[(trace.waits["tid"] == tid) & (trace.waits["kind"] == str(WaitKind.LOCK))]
+    spent = (mine["end_ns"] - mine["start_ns"]).groupby(mine["object_id"], observed=True).sum()
+    return bool(len(spent)) and str(spent.idxmax()).startswith("shared:")
+
+
+def _telling(trace: Trace) -> pd.DataFrame:
+    # Waits that may be what held the program up. One for ever is a hang, not slowness. Who alone waits on a lock
+    # of its process is told something by it (a condition, a queue of threads): one that is kept too long makes
+    # several wait. Helpers of a library idle where they wait.
+    waits = trace.waits[~trace.waits["unfinished"]]
+    locks = waits["kind"] == str(WaitKind.LOCK)
+    waiters = waits[locks].groupby("object_id", observed=True)["tid"].nunique()
+    told = locks & waits["object_id"].isin(waiters.index[waiters == 1])
+    told &= waits["object_id"].str.startswith("futex:", na=False)
+    helpers = trace.threads["tid"][trace.threads["role"].isin([str(Role.HANDLER), str(Role.MANAGER)])]
+    return waits[~told & ~waits["tid"].isin(helpers)]
 
 
 def _receivers(trace: Trace) -> set[int]:
@@ -93,5 +123,8 @@ def _who(trace: Trace, tid: int) -> str:
     process = str(names.iloc[-1]) if len(names) else f"pid {thread['pid']}"
     if thread["tid"] == thread["pid"]:
         return process
-    title = "the feeder" if thread["role"] == str(Role.FEEDER) else f"thread {thread['name']}"
+    name = str(thread["name"])
+    title = (
+        "the feeder" if thread["role"] == str(Role.FEEDER) else name if name.startswith("thread ") else f"thread {name}"
+    )
     return f"{title} of {process}"

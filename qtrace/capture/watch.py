@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from qtrace.capture.machine import architecture
@@ -25,6 +25,7 @@ from qtrace.model.syscalls import by_number
 if TYPE_CHECKING:
     from qtrace.capture.loop import Loop
     from qtrace.capture.placement import Placement
+    from qtrace.capture.pystacks import PythonThread
     from qtrace.capture.recorder import Judge, RecordOptions
     from qtrace.model.snapshot import Frame, Snapshot
     from qtrace.model.verdict import Verdict
@@ -85,6 +86,8 @@ class Watch(threading.Thread):
         self._stack_taken: dict[int, int] = {}
         self._attempts: dict[int, tuple[int, int]] = {}
         """Entry of the wait whose stack is wanted, and how often it was tried, by tid."""
+        self._named: set[int] = set()
+        """Threads whose name a stack has told."""
         self._stack_ids = 0
         self._stack_spent_ns = 0
         self._last_stack_ns = _STACK_NS
@@ -199,6 +202,7 @@ class Watch(threading.Thread):
         for known in (self._stack_taken, self._attempts):
             for gone in [tid for tid in known if tid not in self._loop.tracees.pid_of]:
                 del known[gone]
+        self._named.intersection_update(self._loop.tracees.pid_of)
         for pid, waits in fresh.items():
             self._take_stacks(pid, waits)
 
@@ -245,7 +249,15 @@ class Watch(threading.Thread):
             if python is not None and still is not None and still[0] == start:
                 self._store_stack(pid, tid, start, "long-wait", python.name, python.frames)
                 self._stack_taken[tid] = start
+        self._name_others(pid, dump.threads)
         self._tried(waits)
+
+    def _name_others(self, pid: int, threads: Mapping[int, PythonThread]) -> None:
+        # Threads that never wait long have names and a part in the program too: one stack each tells them.
+        now = time.monotonic_ns()
+        for tid, python in threads.items():
+            if tid not in self._named and tid in self._loop.tracees.pid_of:
+                self._store_stack(pid, tid, now, "seen", python.name, python.frames)
 
     def _tried(self, waits: dict[int, int]) -> None:
         # py-spy can fail on a process that is moving; a wait that goes on is tried again.
@@ -259,6 +271,7 @@ class Watch(threading.Thread):
         self, pid: int, tid: int, start: int | None, reason: str, name: str, frames: tuple[Frame, ...]
     ) -> None:
         self._stack_ids += 1
+        self._named.add(tid)
         text = json.dumps([_plain_frame(frame, self._options.redact) for frame in frames])
         now = time.monotonic_ns()
         self._writer.add_row("stacks", (self._stack_ids, pid, tid, now, start, reason, name, text))

@@ -36,6 +36,8 @@ class Decoded:
     """With names for people."""
     threads: list[Row]
     stacks: list[Row]
+    files: dict[str, str]
+    """Names of files by object id, where they are known."""
 
     @property
     def architecture(self) -> Architecture:
@@ -69,6 +71,7 @@ class Decoded:
             self.processes,
             self.threads,
             self.stacks,
+            self.files,
         )
 
 
@@ -83,7 +86,8 @@ def decode(reader: TraceReader, calls: CallArray | None = None) -> Decoded:
         calls = reader.calls()
     lifecycle = sorted(reader.rows("lifecycle"), key=lambda row: int(row[0]))
     details = reader.rows("details")
-    descriptors = replay(calls, reader.meta, lifecycle, reader.rows("sightings"), details)
+    sightings = reader.rows("sightings")
+    descriptors = replay(calls, reader.meta, lifecycle, sightings, details)
     words = Words(reader.rows("words"), lifecycle)
     on = operands(calls, reader.meta, descriptors, words, details)
     return Decoded(
@@ -99,4 +103,5 @@ def decode(reader: TraceReader, calls: CallArray | None = None) -> Decoded:
         named(sorted(reader.rows("processes"), key=lambda row: int(row[7])), family_of(lifecycle)),
         sorted(reader.rows("threads"), key=lambda row: int(row[5])),
         reader.rows("stacks"),
+        {row[4]: row[3] for row in sightings if row[3] and str(row[4]).startswith("file:")},
     )

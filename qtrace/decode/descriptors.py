@@ -171,6 +171,17 @@ class Descriptors:
             if self._number[at] >= 0
         ]
 
+    def write_ends_closed(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Return when descriptors that could write were closed: object's number, time, and process."""
+        place = np.repeat(np.arange(len(self._keys)), np.diff(self._first))
+        writes = np.array(["w" in access for access in _ACCESS])[self._access]
+        open_before = np.flatnonzero(writes[:-1] & (place[:-1] == place[1:]) & (self._number[:-1] != self._number[1:]))
+        return (
+            self._number[open_before],
+            self._time[open_before + 1],
+            self._keys[place[open_before]] >> 32,
+        )
+
     def capacity_at(self, number: int, time_ns: int) -> int | None:
         """Return a pipe's capacity in bytes at a time; None where it is no pipe or unknown."""
         known = self.nodes[number].capacities

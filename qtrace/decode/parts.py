@@ -148,6 +148,8 @@ class Parts:
             capacity = descriptors.capacity_at(number, self.end_ns)
             kind = node.kind
             label = f"{kind} of messages" if carries_messages else str(kind).replace("-", " ")
+            if kind is ObjectKind.FILE and name in self._decoded.files:
+                label = f"file {self._decoded.files[name]}"
             return name, str(kind), label, capacity, node.creator_pid, node.created_ns
         kind = self._kind_of_word(number, name)
         return name, str(kind), self._label(name, kind), None, None, None

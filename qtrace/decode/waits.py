@@ -45,6 +45,8 @@ _WRITE_KINDS = {
     "eventfd": WaitKind.EVENTFD,
 }  # fmt: skip
 _FUTEX_PRIVATE = 128
+_TOLD_LATER_NS = 100_000_000
+"""A process that exits closes its descriptors before its parent, and the tracer, are told of the exit."""
 _SLOWEST_FILE_NS = 1_000_000
 """A read of a file is work for the disk, not a wait, up to a millisecond."""
 
@@ -83,6 +85,7 @@ def waits_of(decoded: Decoded, streams: Streams) -> Waits:
         _by_futex(decoded, at, kind),
         _by_writer(calls, streams, place),
         _by_reader(calls, streams, place),
+        _by_closing(decoded, at, kind),
         _by_child(decoded, at),
         _by_thread_end(decoded, at, kind),
         _by_poll(decoded, streams, at, kind),
@@ -255,6 +258,22 @@ def _by_reader(calls: CallArray, streams: Streams, place: IntArray) -> Woken:
     mine = waited[known]
     during = reads.end_ns[reader] >= writes.start_ns[mine]
     return row[mine[during]], reads.tid[reader[during]], reads.start_ns[reader[during]]
+
+
+def _by_closing(decoded: Decoded, at: IntArray, kind: np.ndarray[Any, Any]) -> Woken:
+    # The end of a stream comes when the last write end is closed, by close(), exec or exit.
+    calls = decoded.calls
+    rows = np.flatnonzero((kind == KINDS.index(WaitKind.PIPE_EMPTY)) & (calls["ret"][at] == 0))
+    number, time, pid = decoded.descriptors.write_ends_closed()
+    order = np.argsort(time, kind="stable")
+    mine = at[rows]
+    event = latest_before(
+        decoded.on.number[mine].astype(np.int64), ends_of(calls)[mine] + _TOLD_LATER_NS, number[order], time[order]
+    )
+    known = event >= 0
+    known[known] = time[order[event[known]]] >= calls["start_ns"][mine[known]]
+    closing = order[event[known]]
+    return rows[known], pid[closing], time[closing]
 
 
 def _by_child(decoded: Decoded, at: IntArray) -> Woken:

@@ -279,11 +279,36 @@ def test_the_floor_is_measured_on_calls_that_cannot_wait(tmp_path: Path) -> None
 def test_of_the_locks_the_one_that_took_most_is_named() -> None:
     """One thread that lost a third of its life to the interpreter is not what holds up ten that wait for a lock."""
     threads = [(tid, tid, "MainThread", "main", 0, 1_000) for tid in range(1, 12)]
-    waits = [(tid, "lock", 0, 700) for tid in range(1, 11)] + [(11, "gil", 0, 350)]
-    trace = SimpleNamespace(
+    waits = [(tid, "lock", 0, 700, "shared:1") for tid in range(1, 11)] + [(11, "gil", 0, 350, "futex:11:0x1")]
+    said = bottleneck(_traced(threads, waits))
+    assert said.startswith("child 1 of a.py waited 70 % of the time for a lock or semaphore between processes: ")
+
+
+def _traced(threads: list[tuple[object, ...]], waits: list[tuple[object, ...]]) -> Trace:
+    pids = sorted({row[1] for row in threads})  # type: ignore[type-var]
+    return SimpleNamespace(  # type: ignore[return-value]
         threads=pd.DataFrame(threads, columns=["tid", "pid", "name", "role", "start_ns", "end_ns"]),
-        waits=pd.DataFrame(waits, columns=["tid", "kind", "start_ns", "end_ns"]).assign(unfinished=False),
-        processes=pd.DataFrame({"pid": range(1, 12), "name": [f"child {n} of a.py" for n in range(1, 12)]}),
+        waits=pd.DataFrame(waits, columns=["tid", "kind", "start_ns", "end_ns", "object_id"]).assign(unfinished=False),
+        processes=pd.DataFrame({"pid": pids, "name": [f"child {n} of a.py" for n in pids]}),
+        messages=pd.DataFrame({"receiver_tid": []}),
+        start_ns=0,
         end_ns=1_000,
     )
-    assert bottleneck(trace).endswith("waited 70 % of the time for a lock: those that hold it keep it too long")  # type: ignore[arg-type]
+
+
+def test_a_lock_that_one_thread_alone_waits_on_holds_nobody_up() -> None:
+    """It tells that thread something, as a queue of threads does; one that two wait for is kept too long."""
+    threads = [(1, 1, "MainThread", "main", 0, 1_000), (2, 1, "Thread-1 (work)", "thread", 0, 1_000)]
+    alone = [(2, "lock", 0, 900, "futex:1:0x1")]
+    assert bottleneck(_traced(threads, alone)) == ""
+    both = [*alone, (1, "lock", 0, 100, "futex:1:0x1")]
+    expected = "thread Thread-1 (work) of child 1 of a.py waited 90 % of the time for a lock: "
+    assert bottleneck(_traced(threads, both)).startswith(expected)
+
+
+def test_a_thread_that_lived_for_a_moment_is_not_what_held_the_program_up() -> None:
+    """All of its life in a wait is little of the program's."""
+    threads = [(1, 1, "MainThread", "main", 0, 1_000), (2, 1, "thread 2", "thread", 0, 100)]
+    assert bottleneck(_traced(threads, [(2, "pipe-full", 0, 100, "pipe:[1]")])) == ""
+    long = [threads[0], (2, 1, "thread 2", "thread", 0, 900)]
+    assert bottleneck(_traced(long, [(2, "pipe-full", 0, 900, "pipe:[1]")])).startswith("thread 2 of child 1 of a.py ")
