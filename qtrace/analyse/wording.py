@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from qtrace.analyse.chain import Chain
 from qtrace.analyse.graph import Node, Standing
 from qtrace.analyse.naming import Names, object_of
+from qtrace.model import phrases
+from qtrace.model.ids import ObjectId
 from qtrace.model.kinds import WaitKind
 
+_ALIKE = (WaitKind.LOCK, WaitKind.SEMAPHORE, WaitKind.CONDITION, WaitKind.PIPE_FULL, WaitKind.PIPE_EMPTY)
 _LONGEST = 4
 """A sentence with more links than this cannot be read; the chain below it has them all."""
 
@@ -16,53 +19,35 @@ _LONGEST = 4
 def waits_for(names: Names, node: Node, following: Node | None = None) -> str:
     """Return the predicate of a link: "waits for room in the queue pipe"."""
     target = object_of(names, node, first=following.tid if following is not None else None)
-    label = target.label if target is not None else "something"
-    kind = node.kind
-    if kind is WaitKind.CHILD_EXIT:
-        return "waits for a child to end" if label == "any child" else f"waits for {label} to end"
-    if kind is WaitKind.THREAD_JOIN:
-        return f"waits for {label} to end"
-    if kind is WaitKind.PIPE_FULL:
-        return f"waits for room in the {label}"
-    if kind is WaitKind.PIPE_EMPTY:
-        return f"waits for data from the {label}"
-    if kind is WaitKind.SOCKET_FULL:
-        return f"waits for room in the {label}"
-    if kind is WaitKind.SOCKET_EMPTY:
-        return f"waits for data from the {label}"
-    if kind is WaitKind.GIL:
-        return "waits for the interpreter lock"
-    if kind in (WaitKind.LOCK, WaitKind.CONDITION, WaitKind.SEMAPHORE):
-        return f"waits for {_article(label)}{label}"
-    if kind is WaitKind.FILE_LOCK:
-        return f"waits for the {label}" if label.startswith("lock on") else f"waits for the lock on {label}"
-    return f"waits on {label}"
-
-
-def _article(label: str) -> str:
-    if label.startswith(("something", "others", "task_done", "notify")):
-        return ""
-    if label.startswith(("event", "item")):
-        return "an "
-    return "a " if label.startswith("free place") else "the "
+    return phrases.waits_for(node.kind, target.label if target is not None else None)
 
 
 def headline(names: Names, chain: Chain) -> str:
     """Return the hang in one sentence."""
     nodes = chain.nodes
     after = [*nodes[1:], None]
-    parts = [f"{_subject(names, nodes, 0)} {waits_for(names, nodes[0], after[0])}"]
-    shown = nodes[1:] if len(nodes) <= _LONGEST else nodes[1 : _LONGEST - 1]
-    for place, node in enumerate(shown, 1):
-        parts.append(f"{_subject(names, nodes, place)} {waits_for(names, node, after[place])}")
-    if len(shown) < len(nodes) - 1:
-        parts.append(f"and so on, over {_count(len(nodes) - 1 - len(shown))} more")
+    shown = nodes if len(nodes) <= _LONGEST else nodes[: _LONGEST - 1]
+    parts = []
+    met: dict[str, ObjectId] = {}
+    for place, node in enumerate(shown):
+        parts.append(f"{_subject(names, nodes, place)} {_told_apart(names, node, after[place], met)}")
+    if len(shown) < len(nodes):
+        parts.append(f"and so on, over {_count(len(nodes) - len(shown))} more")
     text = "; ".join(parts)
     if chain.cycle and chain.back_to is not None:
         back = nodes[chain.back_to]
         who = names.actor(back.actor, within=nodes[-1].actor.pid)
         return f"{text}, which {who} would have to end: a circle."
     return f"{text}, and nobody is left who could end that."
+
+
+def _told_apart(names: Names, node: Node, following: Node | None, met: dict[str, ObjectId]) -> str:
+    # Two locks that are both called "right" where they are waited for are not one lock.
+    target = object_of(names, node, first=following.tid if following is not None else None)
+    if target is None or node.kind not in _ALIKE:
+        return waits_for(names, node, following)
+    same = met.setdefault(target.label, target.object_id) == target.object_id
+    return phrases.waits_for(node.kind, target.label if same else f"another {target.label}")
 
 
 def _count(number: int) -> str:

@@ -70,7 +70,7 @@ def _advice(verdict: Verdict, width: int, paint: _painter) -> list[str]:
     if verdict.advice:
         lines += _wrapped(f"advice: {verdict.advice}", width, 2)
         lines[0] = paint("advice:", _BOLD) + lines[0][len("advice:") :]
-    if verdict.certainty is Certainty.LIKELY and verdict.assumptions:
+    if verdict.assumptions:
         lines += _wrapped(f"assumed: {verdict.assumptions[0]}", width, 1)
     for pid, why in verdict.unseen[:1]:
         more = f" (and {len(verdict.unseen) - 1} more)" if len(verdict.unseen) > 1 else ""

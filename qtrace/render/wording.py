@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qtrace.model.kinds import WaitKind
+from qtrace.model.phrases import waits_for
 from qtrace.model.verdict import NamedObject, Wait
 
 _STEPS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
@@ -45,36 +46,10 @@ def object_sentence(target: NamedObject | None) -> str:
 
 
 def wait_sentence(wait: Wait) -> str:
-    """Return what a wait is about: "waits for room in queue pipe (61,500 of 65,536 bytes, ...)"."""
+    """Return what a wait is about: "waits for room in the queue pipe (61,500 of 65,536 bytes, ...)"."""
     target = wait.target
-    verb = _VERBS[wait.kind]
-    if target is None:
-        return verb
+    sentence = waits_for(wait.kind, target.label if target is not None else None)
     level = object_sentence(target)
     if level and wait.kind is WaitKind.PIPE_FULL:
         level += ", full for this message"
-    return f"{verb} {target.label}" + (f" ({level})" if level else "")
-
-
-_VERBS: dict[WaitKind, str] = {
-    WaitKind.PIPE_FULL: "waits for room in",
-    WaitKind.PIPE_EMPTY: "waits for data from",
-    WaitKind.SOCKET_FULL: "waits for room in",
-    WaitKind.SOCKET_EMPTY: "waits for data from",
-    WaitKind.ACCEPT: "waits for a connection on",
-    WaitKind.CONNECT: "waits to be connected to",
-    WaitKind.LOCK: "waits for",
-    WaitKind.SEMAPHORE: "waits for",
-    WaitKind.CONDITION: "waits for",
-    WaitKind.THREAD_JOIN: "waits for the end of",
-    WaitKind.GIL: "waits for",
-    WaitKind.CHILD_EXIT: "waits for the exit of",
-    WaitKind.POLL: "waits for an event of",
-    WaitKind.SLEEP: "sleeps",
-    WaitKind.TIMEOUT: "waits for a timeout of",
-    WaitKind.SIGNAL: "waits for a signal to",
-    WaitKind.STOPPED: "is stopped",
-    WaitKind.FILE_LOCK: "waits for the file lock on",
-    WaitKind.EVENTFD: "waits for",
-    WaitKind.EXTERNAL: "waits for the outside:",
-}
+    return f"{sentence} ({level})" if level else sentence

@@ -108,7 +108,7 @@ def test_waits_are_named_by_their_kind(exported: tuple[pipeline.Trace, list[Even
     assert sorted((_ns(trace, one["ts"]), one["tid"], one["cat"].removeprefix("wait,")) for one in waiting) == sorted(
         zip(waits["start_ns"], waits["tid"], waits["kind"].astype(str), strict=True)
     )
-    assert len(waiting) > 5
+    assert len(waiting) >= 3  # those of the chain, at least
 
 
 def test_arrows_go_from_the_waker_to_the_end_of_the_wait(exported: tuple[pipeline.Trace, list[Event]]) -> None:

@@ -159,7 +159,7 @@ def test_a_finished_program_says_where_its_time_went() -> None:
     report = inputs.finished(2_000)
     assert report.verdict.kind is VerdictKind.FINISHED
     page = render_report(report)
-    assert "was spent running" in page[: page.index("<script")]
+    assert "time went: running" in page[: page.index("<script")]
     assert '<ol class="chain' not in page
 
 

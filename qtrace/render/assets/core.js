@@ -161,6 +161,13 @@ Q.cut = (text, pixels, font) => {
   return `${text.slice(0, low).trimEnd()}…`;
 };
 
+// Under its parent's line a child needs no more than its place: "child 3" of "child 3 of app.py".
+Q.childName = (process) => {
+  Q.byPid ||= new Map(Q.view.processes.map((p) => [p.pid, p]));
+  const place = /^child \d+(?= of )/.exec(process.name);
+  return place && Q.byPid.has(process.ppid) ? place[0] : process.name;
+};
+
 // A thread's name cut where it says least: in its process's name, for that stands in other lines too.
 Q.fitName = (number, pixels, font) => {
   const name = Q.shortName(number);

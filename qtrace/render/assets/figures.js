@@ -10,7 +10,7 @@ Q.figures = (() => {
       roots[id] = Q.el("div", { class: "plot", id, role: "img", "aria-label": title });
       root.append(Q.el("h3", { text: title }), lead ? Q.el("p", { class: "dim", text: lead }) : "", roots[id]);
     };
-    if (Q.view.critical) part("critical", "Critical path", Q.view.graph.nodes.length ? "What held the main thread up until it stopped for good." : "The stretches that the program's duration hangs on: making any of them shorter makes the whole shorter.");
+    if (Q.view.critical) part("critical", "Critical path", Q.view.graph.nodes.length ? Q.stuckLanes.size ? "What held the program up until it stopped for good." : "What held the program up until the recording ended." : "The stretches that the program's duration hangs on: making any of them shorter makes the whole shorter.");
     part("by-thread", "By thread");
     const many = Q.view.lanes.length;
     if (many > FEW || Q.view.lanes.some((lane) => lane.fold >= 0)) root.append(Q.el("button", { type: "button", class: "more", id: "all-threads", text: `All ${Q.number(many)} threads`, onclick: (event) => { every = true; event.target.hidden = true; draw(); } }));

@@ -27,6 +27,8 @@ Q.graph = (() => {
     const aside = arrow.twin ? [(-(b[1] - a[1]) / length) * 7, ((b[0] - a[0]) / length) * 7] : [0, 0];
     return [from, to, [a[0] - aside[0], a[1] - aside[1]], [b[0] - aside[0], b[1] - aside[1]]];
   };
+  // The colour of alarm is for what is stuck; the chain of a program that only waits has a calm one.
+  const chainColour = () => (Q.view.graph.nodes.some((node) => node.stuck) ? Q.theme.stuck : Q.theme.calm);
   const trace = (arrow, nodes) => {
     const [from, to, a, b] = endsOf(arrow, nodes);
     const hot = arrow.in_chain;
@@ -42,7 +44,7 @@ Q.graph = (() => {
       xs.push((1 - t) ** 2 * a[0] + 2 * t * (1 - t) * middle[0] + t * t * b[0]);
       ys.push((1 - t) ** 2 * a[1] + 2 * t * (1 - t) * middle[1] + t * t * b[1]);
     }
-    const colour = hot ? Q.theme.stuck : Q.theme.muted;
+    const colour = hot ? chainColour() : Q.theme.muted;
     return { type: "scatter", mode: "lines+markers", x: xs, y: ys, hoverinfo: "skip", showlegend: false,
       line: { color: colour, width: hot ? 2.5 : 1.25, dash: arrow.certainty === "proven" ? "solid" : "dash" },
       marker: { symbol: "arrow", angleref: "previous", color: colour, opacity: 1, line: { width: 0 }, size: xs.map((_, i) => (i === xs.length - 1 ? (hot ? 13 : 9) : 0)) } };
@@ -55,8 +57,10 @@ Q.graph = (() => {
     const upright = Math.abs(b[1] - a[1]) > Math.abs(b[0] - a[0]);
     if (!upright && Math.abs(b[0] - a[0]) < 56) return null;
     const below = arrow.twin && b[0] < a[0];
+    // Across the picture a label would lie on its own line: it gets a ground to stand on.
+    const slanted = !upright && Math.abs(b[1] - a[1]) > 12;
     return { x: (a[0] + b[0]) / 2, y: (a[1] + b[1]) / 2, text: arrow.role === "waits" ? "waits for" : "ended by", showarrow: false, font: { size: 11, color: Q.theme.muted },
-      xanchor: upright ? "left" : "center", yanchor: upright ? "middle" : below ? "top" : "bottom", xshift: upright ? (arrow.twin ? 14 : 6) : 0, yshift: upright ? 0 : below ? -2 : 2, bgcolor: "rgba(0,0,0,0)" };
+      xanchor: upright ? "left" : "center", yanchor: upright || slanted ? "middle" : below ? "top" : "bottom", xshift: upright ? (arrow.twin ? 14 : 6) : 0, yshift: upright || slanted ? 0 : below ? -2 : 2, bgcolor: slanted ? Q.theme.card : "rgba(0,0,0,0)" };
   };
   const hover = (node, model) => {
     const out = model.arrows.filter((a) => a.source === node.key && a.label);
@@ -101,7 +105,7 @@ Q.graph = (() => {
     const chainObject = new Set(placed.arrows.filter((a) => a.in_chain && a.role === "waits").map((a) => a.target));
     const shapes = placed.nodes.map((node) => {
       const hot = node.stuck || chainObject.has(node.key);
-      return { type: "path", path: outline(node), layer: "above", fillcolor: node.stuck ? Q.theme.stuckSoft : Q.theme.card, line: { color: hot ? Q.theme.stuck : Q.theme.muted, width: node.stuck ? 2.25 : hot ? 1.5 : 1.1, dash: node.live ? "dot" : "solid" } };
+      return { type: "path", path: outline(node), layer: "above", fillcolor: node.stuck ? Q.theme.stuckSoft : Q.theme.card, line: { color: hot ? chainColour() : Q.theme.muted, width: node.stuck ? 2.25 : hot ? 1.5 : 1.1, dash: node.live ? "dot" : "solid" } };
     });
     const annotations = [...placed.nodes.map((node) => label(node, model)), ...placed.arrows.map((a) => edgeLabel(a, nodes)).filter(Boolean)];
     if (placed.hasRest && placed.spine.path.length) annotations.push({ x: 8, y: placed.restTop - 6, xanchor: "left", yanchor: "bottom", showarrow: false, text: model.source === "verdict" && Q.view.chain.length ? "beside the chain" : "other threads", font: { size: 12, color: Q.theme.muted } });
@@ -133,7 +137,7 @@ Q.graph = (() => {
     const left = [placed.hiddenThreads ? Q.plural(placed.hiddenThreads, "more thread") : "", placed.hiddenArrows ? Q.plural(placed.hiddenArrows, "more arrow") : ""].filter(Boolean);
     const all = left.length ? Q.el("button", { type: "button", id: "graph-all", text: `Show ${left.join(" and ")}`, onclick: () => { [most, everything] = [400, true]; draw(true); } })
       : everything ? Q.el("button", { type: "button", id: "graph-fewer", text: "Show fewer", onclick: () => { [most, everything] = [FEW, false]; draw(true); } }) : null;
-    Q.id("graph-foot").replaceChildren(...[key("box", "thread"), key("pill", "what it waits on"), ...(Q.view.graph.nodes.length ? [key("", "stuck, in the chain")] : []), key("grey", "other"), key("grey dash", "needs an assumption"), all,
+    Q.id("graph-foot").replaceChildren(...[key("box", "thread"), key("pill", "what it waits on"), ...(placed.arrows.some((a) => a.in_chain) ? [key(chainColour() === Q.theme.stuck ? "" : "calm", chainColour() === Q.theme.stuck ? "stuck, in the chain" : "in the chain")] : []), placed.arrows.length ? key("grey", "other") : null, placed.arrows.some((a) => a.certainty !== "proven") ? key("grey dash", "could be ended by: not proven") : null, all,
       Q.el("details", {}, Q.el("summary", { text: "As text" }), Q.el("ul", { id: "graph-text" }, ...text))].filter(Boolean));
   };
   Q.onChange((change) => { if ("at" in change || "selected" in change || change.theme) draw(); });

@@ -122,9 +122,10 @@ Q.graphLayout = (() => {
   // Who could end a group's wait, by name; others that wait on the same are not among those for whom it is one of many.
   const endsOf = (whole, group) => {
     const own = new Set(group.nodes.map((n) => n.key));
+    const single = new Set(whole.nodes.filter((n) => n.shape === "thread").map((n) => n.subtitle)).size === 1;
     const byKey = new Map(whole.nodes.map((n) => [n.key, n]));
     const keys = whole.arrows.filter((a) => a.role === "provider" && a.source === group.object && !own.has(a.target)).map((a) => a.target);
-    return [...new Set(keys.map((key) => byKey.get(key)).filter(Boolean).map((n) => n.subtitle || n.title))];
+    return [...new Set(keys.map((key) => byKey.get(key)).filter(Boolean).map((n) => (single ? n.title : n.subtitle || n.title)))];
   };
 
   const layout = (whole, wide, most, everything) => {

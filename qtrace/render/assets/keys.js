@@ -2,7 +2,7 @@
 "use strict";
 Q.theme = {};
 Q.readTheme = () => {
-  for (const [name, css] of [["life", "--life"], ["stuck", "--stuck"], ["stuckSoft", "--stuck-soft"], ["muted", "--muted"], ["grid", "--grid"], ["line", "--line"], ["accent", "--accent"], ["veil", "--veil"], ["level", "--level"], ["levelFill", "--level-fill"], ["ink", "--ink"], ["card", "--card"], ["font", "--sans"]]) Q.theme[name] = Q.css(css);
+  for (const [name, css] of [["life", "--life"], ["stuck", "--stuck"], ["stuckSoft", "--stuck-soft"], ["calm", "--calm"], ["muted", "--muted"], ["grid", "--grid"], ["line", "--line"], ["accent", "--accent"], ["veil", "--veil"], ["level", "--level"], ["levelFill", "--level-fill"], ["ink", "--ink"], ["card", "--card"], ["font", "--sans"]]) Q.theme[name] = Q.css(css);
   Q.forgetPatterns();
   for (const mark of document.querySelectorAll(".card .kind")) {
     const kind = Q.view.kinds.findIndex((k) => k.id === mark.dataset.kind);

@@ -30,8 +30,7 @@ Q.mount = () => {
   figure.append(over, lanes, Q.el("div", { id: "tracks" }, levels));
   Q.overview.mount(over);
   Q.timeline.mount(lanes);
-  levels.append(Q.el("h3", { text: "Pipes and queues: level over time" }));
-  Q.tracks.mount(levels);
+  if (Q.tracks.mount(levels)) levels.prepend(Q.el("h3", { text: "Pipes and queues: level over time" }));
   Q.figures.mount(Q.id("time-figures"));
   Q.tables.mount();
   Q.keys.mount();

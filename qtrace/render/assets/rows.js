@@ -20,7 +20,7 @@ Q.rows = (() => {
     // A process of one thread is one line: its name says enough.
     const threads = new Map();
     for (const n of shown) threads.set(lanes[n].process, (threads.get(lanes[n].process) || 0) + 1);
-    let process = null;
+    let process = null, head = -1;
     const placed = new Set();
     for (const n of shown) {
       const lane = lanes[n];
@@ -28,12 +28,14 @@ Q.rows = (() => {
       if (group >= 0) {
         if (placed.has(group)) continue;
         placed.add(group);
-        put({ type: "fold", group, lanes: folded.get(group) }, LANE);
-        process = null;
+        put({ type: "fold", group, lanes: folded.get(group), within: process }, LANE);
         continue;
       }
       const alone = (threads.get(lane.process) || 0) === 1;
-      if (lane.process !== process && !alone && processes[lane.process]) put({ type: "process", process: lane.process }, HEAD - GAP);
+      if (lane.process !== head && !alone && processes[lane.process]) {
+        put({ type: "process", process: lane.process }, HEAD - GAP);
+        head = lane.process;
+      }
       process = lane.process;
       put({ type: "lane", lane: n, alone: alone && Boolean(processes[lane.process]) }, LANE);
     }
@@ -46,14 +48,14 @@ Q.rows = (() => {
       const process = processes[row.process];
       const depth = depthOf(process);
       return Q.el("div", { class: "row process", style: { top: `${row.y}px`, height: `${row.height}px`, paddingLeft: `${8 + depth * 10}px` }, title: `${process.name} (pid ${process.pid})\n${process.argv}\n${process.ending}` },
-        Q.el("b", { text: process.name }), Q.el("span", { class: "ids", text: `${process.pid}` }),
-        process.ending ? Q.el("span", { class: "ending", text: process.ending }) : null);
+        Q.el("b", { text: Q.childName(process) }), Q.el("span", { class: "ids", text: `${process.pid}` }),
+        process.ending ? Q.el("span", { class: "ending", text: ending(process) }) : null);
     }
     if (row.type === "fold") {
       const names = row.lanes.map((n) => Q.laneName(n));
       return Q.el("button", { class: "row fold", type: "button", "data-lanes": row.lanes.length, style: { top: `${row.y}px`, height: `${row.height}px` }, title: `${names.slice(0, 12).join("\n")}\nClick to unfold`,
         onclick: () => Q.set({ unfolded: new Set([...Q.state.unfolded, row.group]), rows: true }) },
-        Q.el("span", { class: "name", text: `▸ ${Q.number(row.lanes.length)} ${lanes[row.lanes[0]].brief ? "short-lived" : "idle"}, like ${processes[lanes[row.lanes[0]].process] ? processes[lanes[row.lanes[0]].process].name : lanes[row.lanes[0]].name}` }));
+        Q.el("span", { class: "name", text: `▸ ${Q.number(row.lanes.length)} ${lanes[row.lanes[0]].brief ? "short-lived" : "idle"}, like ${like(row)}` }));
     }
     const lane = lanes[row.lane];
     const stuck = Q.stuckLanes.has(row.lane);
@@ -61,15 +63,21 @@ Q.rows = (() => {
     const process = processes[lane.process];
     return Q.el("div", { class: `row lane${stuck ? " stuck" : ""}`, "data-tid": lane.tid, "data-lane": row.lane, style: { top: `${row.y}px`, height: `${row.height}px`, paddingLeft: `${(row.alone ? 8 : 18) + (process ? depthOf(process) : 0) * 10}px` }, title: `${Q.laneName(row.lane)} (tid ${lane.tid}, ${lane.role})${row.alone ? `\n${process.argv}\n${process.ending}` : ""}` },
       step >= 0 ? Q.el("span", { class: "step", text: step + 1, title: "place in the chain" }) : null,
-      row.alone ? Q.el("b", { class: "name", text: process.name }) : Q.el("span", { class: "name", text: lane.name }),
-      row.alone && process.ending ? Q.el("span", { class: "ending", text: process.ending }) : null, Q.el("span", { class: "ids", text: lane.tid }));
+      row.alone ? Q.el("b", { class: "name", text: Q.childName(process) }) : Q.el("span", { class: "name", text: lane.name }),
+      row.alone && process.ending ? Q.el("span", { class: "ending", text: ending(process) }) : null, Q.el("span", { class: "ids", text: lane.tid }));
   };
-  let byPid = null;
+  const ending = (process) => process.ending.replace("killed by ", "");
+  // Of threads of the process that they stand under the thread's name says more, of others the process's.
+  const like = (row) => {
+    const lane = Q.view.lanes[row.lanes[0]];
+    const process = Q.view.processes[lane.process];
+    return process && lane.process !== row.within ? Q.childName(process) : lane.name;
+  };
   const depthOf = (process) => {
-    byPid ||= new Map(Q.view.processes.map((p) => [p.pid, p]));
+    Q.childName(process);
     let depth = 0;
     for (let up = process; depth < 6; depth++) {
-      const parent = byPid.get(up.ppid);
+      const parent = Q.byPid.get(up.ppid);
       if (!parent || parent === up) break;
       up = parent;
     }

@@ -105,12 +105,12 @@ Q.tables = (() => {
       num("sender waited for room", (row) => row.for_room_share, (row) => share(row.for_room_share, row.waits_for_room_ns), "part of the recording"),
       num("reader waited for data", (row) => row.for_data_share, (row) => share(row.for_data_share, row.waits_for_data_ns), "part of the recording")] });
     const stages = [["send", "entry of the first write to exit of the last"], ["transit", "exit of the last write to exit of the last read; 0 if the reader had it before the write returned"], ["receive", "entry of the first read to exit of the last"]];
-    const latencies = pipes.flatMap((pipe, place) => stages.map(([stage, meaning], n) => ({ name: name(pipe), stage, meaning, spread: pipe[stage], order: place * 3 + n })).filter((row) => row.spread));
+    const latencies = pipes.flatMap((pipe, place) => stages.map(([stage], n) => ({ name: name(pipe), stage, spread: pipe[stage], order: place * 3 + n })).filter((row) => row.spread));
     if (!latencies.length) { root.append(Q.el("p", { class: "empty", text: "No message was sent and received whole, so there are no latencies." })); return; }
     const at = (quantile, field) => num(quantile, (row) => row.spread[field], (row) => Q.duration(row.spread[field]));
-    root.append(Q.el("h3", { class: "second", text: "Latency of messages" }));
+    root.append(Q.el("h3", { class: "second", text: "Latency of messages" }), Q.el("p", { class: "dim", text: `${stages.map(([stage, meaning]) => `${stage}: ${meaning}`).join(". ")}.` }));
     Q.table({ root, id: "latency-rows", rows: latencies, sort: { column: 0, down: false }, portion: 30, columns: [
-      { name: "pipe or queue", key: (row) => row.order, show: (row) => row.name, long: true }, { name: "stage", key: (row) => row.order, show: (row) => [Q.el("b", { text: row.stage }), Q.el("span", { class: "dim", text: ` ${row.meaning}` })], long: true },
+      { name: "pipe or queue", key: (row) => row.order, show: (row) => row.name, long: true }, { name: "stage", key: (row) => row.order, show: (row) => row.stage, long: true },
       at("p50", "p50_ns"), at("p95", "p95_ns"), at("p99", "p99_ns"), at("max", "max_ns")] });
   };
 

@@ -27,7 +27,7 @@ Q.tracks = (() => {
       event.target.remove();
       draw();
     } }));
-    if (!tracks.length) root.append(Q.el("p", { class: "empty", text: "No pipe held anything in this recording." }));
+    return tracks.length;
   };
   const add = (name, unit, curve) => {
     const canvas = Q.el("canvas", { class: "level", role: "img", "aria-label": `${name}: ${unit} over time` });

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html import escape
 
 from qtrace.model.kinds import STUCK, VerdictKind
@@ -100,8 +101,8 @@ def _why_next(verdict: Verdict, place: int) -> str:
     if place + 1 < len(chain):
         follower, closing = chain[place + 1], ""
     elif verdict.cycle:
-        follower = chain[_closing_place(verdict)]
-        closing = f", which closes the circle at {_closing_place(verdict) + 1}"
+        follower = chain[verdict.back_to or 0]
+        closing = f", which closes the circle at {(verdict.back_to or 0) + 1}"
     else:
         lost = verdict.kind in STUCK and not wait.providers
         return "nobody is left who could end this wait" if lost else ""
@@ -127,21 +128,28 @@ def chain_html(verdict: Verdict) -> str:
     return f'<ol class="{css}">{cards}</ol>'
 
 
-def _closing_place(verdict: Verdict) -> int:
-    # Which link the last one waits for: the circle need not begin at the thread that the user sees.
-    return verdict.back_to or 0
-
-
 def _rails(verdict: Verdict) -> list[str]:
     # Pieces of the line that leads from the last card of a circle back to its first.
     last = len(verdict.chain) - 1
     if not verdict.cycle or last < 1:
         return [""] * (last + 1)
-    first = _closing_place(verdict)
+    first = verdict.back_to or 0  # the circle need not begin at the thread that the user sees
     words = f"and so the circle is closed: {last + 1} waits for {first + 1}"
     pieces = [""] * first + ['<span class="rail first"></span>'] + ['<span class="rail"></span>'] * (last - first)
     pieces[last] = f'<span class="rail last" data-text="{words}"></span>' if first < last else pieces[last]
     return pieces
+
+
+def _merged(lines: tuple[Line, ...]) -> list[Line]:
+    # A line that several threads stand at, or that does two things, is one line to change.
+    notes: dict[tuple[str, int], list[str]] = {}
+    first: dict[tuple[str, int], Line] = {}
+    for line in lines:
+        place = (line.file, line.line)
+        first.setdefault(place, line)
+        known = notes.setdefault(place, [])
+        known += [line.note] if line.note not in known else []
+    return [replace(line, note="; ".join(notes[place])) for place, line in first.items()]
 
 
 def _line_html(line: Line) -> str:
@@ -154,6 +162,8 @@ def _line_html(line: Line) -> str:
 
 
 def _value_text(name: str, value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_value_text("pid" if isinstance(each, int) else name, each) for each in value) or "none"
     if name.endswith(("pid", "tid")):
         return str(value)  # a number that names something is not one to be read with commas
     if isinstance(value, bool) or value is None:
@@ -167,7 +177,7 @@ def advice_html(verdict: Verdict) -> str:
     if verdict.advice:
         parts.append(f'<h3>What to change</h3><p class="advice">{escape(verdict.advice)}</p>')
     if verdict.lines:
-        parts.append(f'<ul class="lines">{"".join(map(_line_html, verdict.lines))}</ul>')
+        parts.append(f'<ul class="lines">{"".join(map(_line_html, _merged(verdict.lines)))}</ul>')
     if verdict.evidence:
         rows = "".join(
             f"<div><dt>{escape(str(name).replace('_', ' '))}</dt><dd>{escape(_value_text(str(name), value))}</dd></div>"

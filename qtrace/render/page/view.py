@@ -131,10 +131,15 @@ def _objects_plain(stage: _Stage) -> tuple[list[Plain], list[str]]:
     # The verdict has looked closer at what it speaks of, and names it better.
     waits = (*stage.report.verdict.waits, *stage.report.verdict.chain)
     named = {str(wait.target.object_id): wait.target.label for wait in waits if wait.target}
-    labels = _told_apart([named.get(i) or label or i for i, label in zip(ids, words(objects["label"]), strict=True)],
-                         [i in named for i in ids])  # fmt: skip
+    plain = [named.get(i) or _short(label) or i for i, label in zip(ids, words(objects["label"]), strict=True)]
+    labels = _told_apart(plain, [i in named for i in ids])
     rows = zip(ids, words(objects["kind"]), labels, ints(objects["capacity"]), strict=True)
     return [{"id": i, "kind": kind, "label": label, "capacity": int(size)} for i, kind, label, size in rows], ids
+
+
+def _short(label: str) -> str:
+    # Of a file its name: the folders are in the calls' own text, and in the tables.
+    return f"file {label.rpartition('/')[2]}" if label.startswith("file /") else label
 
 
 def _told_apart(labels: list[str], in_verdict: list[bool]) -> list[str]:
@@ -265,6 +270,15 @@ def _critical_plain(stage: _Stage, ids: dict[str, int]) -> Plain | None:
     }
 
 
+def _graph_plain(found: graph.WaitGraph, objects: list[Plain]) -> Plain:
+    # Objects have the names that they have in the timeline, where two of one name are numbered.
+    labels = {f"o{row['id']}": row["label"] for row in objects}
+    plain = asdict(found)
+    for node in plain["nodes"]:
+        node["title"] = labels.get(node["key"], node["title"])
+    return plain
+
+
 def _chain_plain(stage: _Stage) -> list[Plain]:
     rows = stage.marks.exact
     # Sorted by lane and start: what comes later replaces what came before.
@@ -287,16 +301,17 @@ def _finished_sentence(stage: _Stage) -> str:
     lived = max(end - begin, 1)
     waited = stage.by_kind[0]
     parts = [
-        f"{100 * waited[kind] / lived:.0f} % in {marks.KINDS[kind]} ({LOOKS[WaitKind(marks.KINDS[kind])].meaning})"
+        f"{_in_words(marks.KINDS[kind])} {100 * waited[kind] / lived:.0f} %"
         for kind in waited.argsort()[::-1]
         if waited[kind] / lived >= 0.01
     ][:3]
     running = max(1 - waited.sum() / lived, 0)
-    return (
-        f"Of its main thread's time, {100 * running:.0f} % was spent running"
-        + "".join(f", {part}" for part in parts)
-        + "."
-    )
+    return f"Where its main thread's time went: {', '.join([f'running {100 * running:.0f} %', *parts])}."
+
+
+def _in_words(kind: str) -> str:
+    meaning = LOOKS[WaitKind(kind)].meaning
+    return kind if meaning.startswith(kind) else f"{kind} ({meaning})"
 
 
 def fold_sentence(stage_marks: marks.Marks, calls: int) -> str:
@@ -338,7 +353,7 @@ def page_view(report: ReportInput) -> View:
         "critical": _critical_plain(stage, ids),
         "chain": _chain_plain(stage),
         "cycle": verdict.cycle,
-        "graph": asdict(graph.wait_graph(verdict, names)),
+        "graph": _graph_plain(graph.wait_graph(verdict, names), objects),
         "quality": quality.quality_rows(report, stage.span_ns, folded),
     }
     return View(plain, density_bytes, stage.start_ns, _finished_sentence(stage), _summary(stage))
