@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from qtrace.model.records import CallFlag
-from qtrace.model.syscalls import Architecture, by_number
+from qtrace.model.syscalls import NEVER_RETURN, Architecture, by_number
 
 if TYPE_CHECKING:
     from qtrace.analyse.trace import Trace
@@ -21,13 +21,15 @@ def calls_by_name(trace: Trace) -> pd.DataFrame:
     """Return a row for each name of a call, the one that took most time first.
 
     Columns: name, calls, errors (that returned an errno), unfinished (had not returned at the end of the
-    recording or of their thread), ns (wall time inside; up to that end for unfinished ones), mean_ns.
+    recording or of their thread; those that never return by their nature are not counted), ns (wall time
+    inside; up to that end for unfinished ones), mean_ns.
     """
     calls = trace.calls
     unfinished = (calls["flags"] & int(CallFlag.UNFINISHED)) != 0
     failed = ~unfinished & (calls["ret"] < 0) & (calls["ret"] >= -_HIGHEST_ERRNO)
     numbers, place = np.unique(calls["nr"], return_inverse=True)
     names = by_number(_machine_of(trace))
+    left_open = unfinished & ~np.isin(calls["nr"], [nr for nr, row in names.items() if row.name in NEVER_RETURN])
 
     def counted(which: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         return np.bincount(place[which], minlength=len(numbers))
@@ -40,7 +42,7 @@ def calls_by_name(trace: Trace) -> pd.DataFrame:
             "name": [names[nr].name if nr in names else f"syscall_{nr}" for nr in numbers.tolist()],
             "calls": total,
             "errors": counted(failed),
-            "unfinished": counted(unfinished),
+            "unfinished": counted(left_open),
             "ns": spent,
             "mean_ns": spent // np.maximum(total, 1),
         }

@@ -14,6 +14,7 @@ from qtrace.model.calltext import call_text
 from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.records import CallFlag
 from qtrace.model.snapshot import Call, Death, Framing, History, LastTaker, Use
+from qtrace.model.syscalls import NEVER_RETURN
 
 if TYPE_CHECKING:
     from qtrace.decode.arrays import BoolArray, IntArray
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 Level = tuple[int, int]
 """(time, bytes) of a pipe, as a snapshot had it."""
 
-_ENDING = frozenset({"exit", "exit_group"})
 _EAGAIN = -11
 
 
@@ -110,7 +110,7 @@ def _last_unfinished(decoded: Decoded) -> dict[int, int]:
     from qtrace.decode.arrays import chosen
 
     waiting = (decoded.calls["flags"] & int(CallFlag.UNFINISHED)) != 0
-    waiting &= ~chosen(decoded.calls, decoded.architecture, _ENDING)
+    waiting &= ~chosen(decoded.calls, decoded.architecture, NEVER_RETURN)
     return {int(decoded.calls["tid"][place]): place for place in np.flatnonzero(waiting).tolist()}
 
 

@@ -157,6 +157,9 @@ TABLE: tuple[Syscall, ...] = (
 )
 """Every call that qtrace knows."""
 
+NEVER_RETURN = frozenset({"exit", "exit_group"})
+"""Calls that are the end of their thread or process: unfinished by their nature."""
+
 
 @cache
 def by_number(architecture: Architecture) -> Mapping[int, Syscall]:

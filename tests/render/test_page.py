@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qtrace.model.kinds import VerdictKind, WaitKind
+from qtrace.model.kinds import Certainty, VerdictKind, WaitKind
+from qtrace.model.verdict import Line, Provider
 from qtrace.render.page import lanes, marks, pipes
 from qtrace.render.page.ending import before_the_end
 from qtrace.render.page.quality import cost
+from qtrace.render.page.verdict_html import chain_html
 from qtrace.render.page.view import _told_apart, fold_sentence, page_view
 from qtrace.render.palette import LOOKS
 from qtrace.render.report import render_report
@@ -268,3 +270,42 @@ def test_threads_too_short_to_be_seen_are_one_lane() -> None:
     assert [lane["tid"] for lane in brief] == [90_000 + n for n in range(9)]
     assert len({lane["fold"] for lane in brief}) == 1
     assert brief[0]["fold"] != -1
+
+
+def test_what_is_missing_is_said_beside_the_verdict() -> None:
+    """Lost calls, their place in the timeline, and damage: "nothing is stuck" alone would say too much."""
+    whole = inputs.finished(2_000)
+    assert 'id="missing"' not in render_report(whole)
+    start = int(whole.threads["start_ns"].min())
+    losses = pd.DataFrame({"start_ns": [start + 10], "end_ns": [start + 1_000], "events": [7], "place": ["limit"],
+                           "reason": ["<only> the last"]})  # fmt: skip
+    lossy = replace(whole, losses=losses, meta={**whole.meta, "engine": "ptrace", "complete": "1"})
+    page = render_report(lossy)
+    assert "7 events in 1 place (&lt;only&gt; the last)" in page[: page.index("<script")]
+    assert page_view(lossy).plain["gaps"] == [[10, 1_000, "<only> the last"]]
+    damaged = render_report(replace(whole, damage="the recording is damaged"))
+    assert "the recording is damaged" in damaged[: damaged.index("<script")]
+
+
+def test_a_line_that_two_threads_stand_at_is_told_once() -> None:
+    """With what each of them does there; lists of evidence are words, not Python."""
+    report = inputs.join_before_get()
+    line = Line("/home/u/app.py", 5, "work", "with right:", "waits for it")
+    lines = (line, replace(line, note="holds left meanwhile"), line)
+    verdict = replace(report.verdict, lines=lines, evidence={"locks": ["a", "b"], "idle_workers": [29399, 29400]})
+    page = render_report(replace(report, verdict=verdict))
+    assert page.count("waits for it; holds left meanwhile") == 1
+    assert "<dd>a, b</dd>" in page
+    assert "<dd>29399, 29400</dd>" in page
+
+
+def test_the_circle_closes_where_the_verdict_says() -> None:
+    """Of several links that could end the last wait it is the first of its providers."""
+    verdict = inputs.join_before_get().verdict
+    last = verdict.chain[-1]
+    tids = [link.tid for link in verdict.chain[:2]]
+    holds = "holds a read end"
+    providers = tuple(Provider(verdict.chain[0].pid, tid, Certainty.LIKELY, holds) for tid in reversed(tids))
+    turned = replace(verdict, cycle=True, chain=(*verdict.chain[:-1], replace(last, providers=providers)))
+    assert turned.back_to == 1
+    assert f"{len(turned.chain)} waits for 2" in chain_html(turned)

@@ -39,6 +39,8 @@ Q.details = (() => {
     const alive = time >= life.start_ns && time <= life.end_ns;
     const folded = Q.waits.foldedAt(lane, time, perPixel);
     const lines = folded.map(({ kind, count, share }) => Q.el("div", {}, Q.swatch(kind), ` ${Q.plural(count, "short wait")} ${Q.view.kinds[kind].id}, ${Q.percent(share)} of this time`));
+    const gap = Q.view.gaps.find(([from, to]) => from <= time && time <= to);
+    if (gap) lines.push(Q.el("div", { text: `not recorded: ${gap[2]}` }));
     if (!lines.length) lines.push(Q.el("div", { text: alive ? "running, or in calls that did not block" : "not alive" }));
     return [Q.el("b", { text: Q.laneName(lane) }), ...lines, Q.el("div", { class: "dim", text: `at ${Q.moment(time)}` })];
   };

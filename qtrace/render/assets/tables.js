@@ -65,7 +65,7 @@ Q.tables = (() => {
     Q.id("waits-table").append(Q.el("div", { class: "bar" }, Q.el("label", { class: "grow" }, box), Q.el("span", { class: "count", id: "waits-count" })));
     const folded = Q.view.folded.waits;
     Q.id("waits-lead").textContent = `The filters of the timeline count here too. Choose a row to see it there.${folded ? ` ${Q.plural(folded, "short wait is", "short waits are")} folded into the timeline's density and not listed.` : ""}`;
-    waits = Q.table({ root: Q.id("waits-table"), id: "waits-rows", rows: rowsNow(), sort: { column: 3, down: true }, portion: 20, empty: "No wait passes the filters.", choose: (row) => { Q.timeline.reveal(row); Q.id("timeline-figure").scrollIntoView({ block: "nearest" }); }, columns: [
+    waits = Q.table({ root: Q.id("waits-table"), id: "waits-rows", rows: rowsNow(), sort: { column: 3, down: true }, portion: 20, empty: Q.waits.columns.size ? "No wait passes the filters." : "No thread waited in this recording.", choose: (row) => { Q.timeline.reveal(row); Q.id("timeline-figure").scrollIntoView({ block: "nearest" }); }, columns: [
       text("thread", (row) => Q.laneName(w.lane[row]), true),
       { name: "kind", key: (row) => Q.view.kinds[w.kind[row]].id, show: (row) => Q.el("span", { class: "numbers" }, Q.swatch(w.kind[row]), ` ${Q.view.kinds[w.kind[row]].id}`) },
       num("from", (row) => w.start[row], (row) => Q.moment(w.start[row])),

@@ -52,8 +52,21 @@ Q.timeline = (() => {
       else if (row.type === "fold") Q.draw.lane(context, row.lanes[0], y + 2, row.height - 5, wide, false);
       else if (row !== rows[0]) { context.fillStyle = Q.theme.line; context.fillRect(0, y - 1, wide, 1); }
     }
+    gaps(context, wide, high);
     drawSelection(context, wide, top);
     cursor(context, high);
+  };
+  // Where calls are missing: a lane that looks as if it ran may have waited.
+  const gaps = (context, wide, high) => {
+    for (const [from, to] of Q.view.gaps) {
+      const [left, right] = [Math.max(x(from), 0), Math.min(x(to), wide)];
+      if (right < 0 || left > wide) continue;
+      context.fillStyle = Q.theme.veil;
+      context.fillRect(left, 0, Math.max(right - left, 2), high);
+      if (right - left < 90) continue;
+      context.fillStyle = Q.theme.ink;
+      context.fillText("not recorded", left + 6, high - 10);
+    }
   };
 
   // Steps of 1, 2 or 5 times a power of ten, 110 pixels apart, or a third of a narrow screen.
@@ -194,5 +207,5 @@ Q.timeline = (() => {
     if (change.offThreads || change.rows || change.unfolded) relabel();
     draw();
   });
-  return { mount, draw, reveal, relabel, timeAt, x, width, ticks, grid };
+  return { mount, draw, reveal, relabel, timeAt, x, width, ticks, grid, gaps };
 })();

@@ -19,6 +19,7 @@ from string import Template
 
 from plotly.offline import get_plotlyjs
 
+from qtrace.render.page import quality
 from qtrace.render.page.ending import before_the_end
 from qtrace.render.page.verdict_html import advice_html, chain_html, headline_html
 from qtrace.render.page.view import View, page_view
@@ -81,10 +82,22 @@ def page(report: ReportInput) -> str:
         summary=escape(view.summary),
         styles="\n".join(map(_asset, STYLES)),
         verdict=_verdict(report, view),
+        notice=_notice(report),
         scripts="\n".join(map(_asset, SCRIPTS)),
         view=packed(plain.encode()),
         density=packed(view.density),
         plotly=_packed_plotly(),
+    )
+
+
+def _notice(report: ReportInput) -> str:
+    # Whoever reads "nothing is stuck" has to know at once that a part of the recording is missing.
+    missing = quality.missing(report)
+    if not missing:
+        return ""
+    return (
+        f'<p class="panel notice" id="missing"><b>Not everything is in this recording:</b> {escape(missing)}. '
+        '<a href="#quality">Quality of the recording</a></p>'
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qtrace.model.records import CallFlag
-from qtrace.model.syscalls import Architecture, by_number
+from qtrace.model.syscalls import NEVER_RETURN, Architecture, by_number
 from qtrace.render.page.arrays import IntArray
 from qtrace.render.report_input import CallArray
 
@@ -45,7 +45,8 @@ def call_rows(calls: CallArray, architecture: Architecture) -> list[CallRow]:
     np.maximum.at(longest, slot, calls["dur_ns"])
     counts = np.bincount(slot, minlength=size)
     errors = np.bincount(slot, weights=failed, minlength=size)
-    open_calls = np.bincount(slot, weights=unfinished, minlength=size)
+    ending = [number for number, row in by_number(architecture).items() if row.name in NEVER_RETURN]
+    open_calls = np.bincount(slot, weights=unfinished & ~np.isin(calls["nr"], ending), minlength=size)
     # Sums in float64 are exact to a nanosecond up to 2**53 ns, a hundred days of waiting.
     total = np.bincount(slot, weights=calls["dur_ns"].astype(np.float64), minlength=size)
     rows = [

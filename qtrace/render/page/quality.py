@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from qtrace.render.page.arrays import ints
+from qtrace.render.page.arrays import ints, words
 from qtrace.render.report_input import ReportInput
 from qtrace.render.wording import count, digits, duration
 
@@ -80,6 +80,33 @@ def cost(meta: Mapping[str, str], calls: int, span_ns: int) -> str:
         f"{count(stops, 'stop')} took {duration(stopped_ns)} of the tracer's CPU time{each}; with storing and "
         f"looking {duration(all_ns)} in all, {100 * all_ns / max(span_ns, 1):.0f} % of the duration"
     )
+
+
+def missing(report: ReportInput) -> str:
+    """Return what is not in the recording though it happened, as part of a sentence; empty if it is whole."""
+    live = report.meta.get("engine") in _ENGINES
+    lost = _losses(report)
+    parts = [
+        report.damage,
+        report.meta.get("storing_ended", ""),
+        "" if lost.startswith(("nothing", "not known")) else lost,
+    ]
+    if live and not is_whole(report.meta):
+        parts.append("the recorder was ended before it could close the file: up to the last second is missing")
+    return "; ".join(part for part in parts if part)
+
+
+def gaps(report: ReportInput, start_ns: int, end_ns: int) -> list[tuple[int, int, str]]:
+    """Return the stretches of the picture in which calls were lost: begin, end and reason; times from `start_ns`."""
+    if report.losses is None:
+        return []
+    rows = report.losses[ints(report.losses["events"], 0) > 0]
+    columns = zip(
+        ints(rows["start_ns"], 0).tolist(), ints(rows["end_ns"], 0).tolist(), words(rows["reason"]), strict=True
+    )
+    # One that begins before the recording says that something is missing, not where.
+    known = {(max(begin - start_ns, 0), min(end, end_ns) - start_ns, why) for begin, end, why in columns if begin > 0}
+    return sorted(gap for gap in known if gap[1] > gap[0])
 
 
 def _losses(report: ReportInput) -> str:

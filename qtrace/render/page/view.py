@@ -354,6 +354,7 @@ def page_view(report: ReportInput) -> View:
         "chain": _chain_plain(stage),
         "cycle": verdict.cycle,
         "graph": _graph_plain(graph.wait_graph(verdict, names), objects),
+        "gaps": [list(gap) for gap in quality.gaps(report, stage.start_ns, stage.end_ns)],
         "quality": quality.quality_rows(report, stage.span_ns, folded),
     }
     return View(plain, density_bytes, stage.start_ns, _finished_sentence(stage), _summary(stage))
