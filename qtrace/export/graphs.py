@@ -100,6 +100,8 @@ def _graph_of(verdict: Verdict) -> _Graph:
             is_step = provider.tid is not None and (int(wait.tid), int(provider.tid)) in steps
             before = graph.edges.get((begin, target), ("", False))[1]
             graph.edges[begin, target] = ("" if thing else str(wait.kind), is_step or before)
+    if not graph.nodes:
+        graph.nodes["nobody"] = ("nobody waits at the end of this recording", _LIVE)
     return graph
 
 

@@ -59,7 +59,7 @@ def _headline(verdict: Verdict, width: int, paint: _painter) -> list[str]:
     sure = f", {verdict.certainty}" if stuck else sure
     pattern = f", {verdict.pattern}" if verdict.pattern is not None else ""
     label = f"{verdict.kind}{sure}{pattern}:"
-    lines = _wrapped(f"{label} {verdict.headline}", width, 3)
+    lines = _wrapped(f"{label} {verdict.headline}", width, 3 if width >= _WIDTH else 4)
     painted = label if lines[0].startswith(label) else str(verdict.kind)  # a narrow terminal breaks the label
     lines[0] = paint(painted, _COLOURS[verdict.kind]) + lines[0][len(painted) :]
     return lines
@@ -91,6 +91,8 @@ def _chain(verdict: Verdict, room: int, width: int, paint: _painter) -> list[str
     if not links or room < 1:
         return []
     closing = 1 if verdict.cycle else 0
+    if 2 * len(links) == room:
+        closing = 0  # that it is a circle is the headline's last word, too
     shown = min(len(links), max(1, min(_MOST_LINKS, room - closing)))
     # Two lines a link, call and Python line apart, where there is room for them.
     two = 2 * shown + closing <= room and shown == len(links)
@@ -99,7 +101,7 @@ def _chain(verdict: Verdict, room: int, width: int, paint: _painter) -> list[str
         lines += _link(place, link, two, width, paint)
     if shown < len(links):
         lines[-1] = _cut(f"     ... and {len(links) - shown + 1} more links", width)
-    elif verdict.cycle:
+    elif closing:
         back = _back(verdict)
         lines.append(_cut(f"  -> which waits for {back}: a circle", width))
     return lines
