@@ -47,8 +47,9 @@ _WRITE_KINDS = {
 _FUTEX_PRIVATE = 128
 _TOLD_LATER_NS = 100_000_000
 """A process that exits closes its descriptors before its parent, and the tracer, are told of the exit."""
-_SLOWEST_FILE_NS = 1_000_000
-"""A read of a file is work for the disk, not a wait, up to a millisecond."""
+_SLOWEST_FILE_NS = 10_000_000
+"""A read of a file is work for the disk, not a wait, up to ten milliseconds: on a busy machine the many short
+reads of an import last so long because their thread is not given a processor."""
 
 
 @dataclass(frozen=True, eq=False)

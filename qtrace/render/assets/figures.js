@@ -22,6 +22,14 @@ Q.figures = (() => {
     yaxis: { autorange: "reversed", fixedrange: true, automargin: false, tickfont: { size: 12 }, ticklabelstandoff: 6 },
     legend: { orientation: "h", traceorder: "normal", y: -48 / Math.max(height - 48, 60), yanchor: "top", x: 0, font: { size: 12 } },
   });
+  // Room for as many rows of the legend as the width needs, under the axis.
+  const withLegend = (bars, names, left, width) => {
+    const rows = Math.ceil(names / Math.max(Math.floor((width - left) / 120), 1));
+    const figure = base(bars * 26 + 56 + rows * 22, left, width);
+    figure.margin.b = 44 + rows * 22;
+    figure.legend.y = -40 / (figure.height - figure.margin.b - 8);
+    return figure;
+  };
   const HATCHES = { none: "", rise: "/", fall: "\\", dots: ".", bars: "|" };
   const look = (kind) => ({ color: Q.colour(kind), line: { width: 0 }, pattern: { shape: HATCHES[Q.view.kinds[kind].hatch], fgcolor: Q.inkOn(Q.colour(kind)), fgopacity: 0.55, fillmode: "overlay", size: 6, solidity: 0.25 } });
   const gutter = (root) => Q.clamp(root.clientWidth * 0.3, 96, 320);
@@ -50,10 +58,7 @@ Q.figures = (() => {
       hovertemplate: `<b>%{customdata[0]}</b><br>${text}: %{customdata[1]}, %{customdata[2]} of its life<extra></extra>` });
     const traces = [bar("running", order.map((n) => Math.max(lived(n) - waited(n), 0)), { color: Q.theme.life, line: { width: 1, color: Q.theme.line } })];
     for (const { kind } of Q.filters.present()) traces.push(bar(Q.view.kinds[kind].id, order.map((n) => mean(n, (lane) => Q.view.time_by_kind[lane][kind])), look(kind)));
-    const rows = Math.ceil(traces.length / Math.max(Math.floor((root.clientWidth - left) / 120), 1));
-    const figure = base(order.length * 26 + 56 + rows * 22, left, root.clientWidth);
-    figure.margin.b = 44 + rows * 22;
-    figure.legend.y = -40 / (figure.height - figure.margin.b - 8);
+    const figure = withLegend(order.length, traces.length, left, root.clientWidth);
     Object.assign(figure.yaxis, { type: "category", tickvals: order.map(name), ticktext: order.map((n) => Q.graph.plain(n.length > 1 ? cut(title(n), left - 16) : fit(n[0], left - 16))) });
     Plotly.react(root, traces, figure, { displayModeBar: false, responsive: false });
   };
@@ -77,10 +82,8 @@ Q.figures = (() => {
         marker: kind < 0 ? { color: Q.theme.life, line: { width: 0.75, color: Q.theme.muted } } : look(kind), customdata: rows.map((i) => [Q.graph.plain(Q.laneName(path.lane[i])), Q.duration(path.dur[i]), Q.moment(start[i]), path.object[i] >= 0 ? `, ${Q.graph.plain(Q.objectName(path.object[i]))}` : "", start[i], path.dur[i]]),
         hovertemplate: `<b>%{customdata[0]}</b><br>${name}%{customdata[3]}<br>%{customdata[1]} from %{customdata[2]}<extra></extra>` };
     });
-    const figure = base(lanes.length * 26 + 84, left, root.clientWidth);
-    figure.margin.b = 66;
+    const figure = withLegend(lanes.length, traces.length, left, root.clientWidth);
     figure.barmode = "overlay";
-    figure.legend.y = -40 / (figure.height - 74);
     figure.showlegend = true;
     figure.xaxis.range = [0, Q.view.span_ns / 1e9];
     Object.assign(figure.yaxis, { type: "category", tickvals: lanes.map((n) => `${Q.view.lanes[n].tid}`), ticktext: lanes.map((n) => Q.graph.plain(fit(n, left - 16))), categoryorder: "array", categoryarray: lanes.map((n) => `${Q.view.lanes[n].tid}`) });

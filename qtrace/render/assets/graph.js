@@ -98,7 +98,7 @@ Q.graph = (() => {
     words(model, placed);
     if (!placed.nodes.length) {
       Plotly.purge(root);
-      root.replaceChildren(Q.el("p", { class: "empty", text: `At ${Q.moment(time)} no thread was in a wait that is kept by itself.` }));
+      root.replaceChildren(Q.el("p", { class: "empty", text: Q.waits.columns.size ? `At ${Q.moment(time)} no thread was in a wait that is kept by itself.` : "No thread waited: there is nothing to draw." }));
       return;
     }
     const nodes = new Map(placed.nodes.map((n) => [n.key, n]));
@@ -129,7 +129,8 @@ Q.graph = (() => {
   const words = (model, placed) => {
     const verdict = model.source === "verdict";
     const change = Math.abs(model.time - Q.home) > 1000;
-    Q.id("graph-lead").replaceChildren(verdict ? `At the moment of the verdict, ${Q.moment(model.time)}. Choose another moment by clicking in the timeline.` : `${Q.view.graph.nodes.length ? "" : !Q.waits.columns.size ? "The program did not hang, and no thread of it waited. " : "The program did not hang; this is what its threads did in the middle of its longest wait, or where you click in the timeline. "}At ${Q.moment(model.time)}: `,
+    if (!Q.waits.columns.size && !verdict) { Q.id("graph-lead").replaceChildren("The program did not hang."); Q.id("graph-foot").replaceChildren(); return; }
+    Q.id("graph-lead").replaceChildren(verdict ? `At the moment of the verdict, ${Q.moment(model.time)}. Choose another moment by clicking in the timeline.` : `${Q.view.graph.nodes.length ? "" : "The program did not hang; this is what its threads did in the middle of its longest wait, or where you click in the timeline. "}At ${Q.moment(model.time)}: `,
       ...(change ? [Q.el("button", { type: "button", class: "link", id: "graph-verdict", text: Q.view.graph.nodes.length ? "back to the verdict's moment" : "back to the longest wait", onclick: () => Q.set({ at: Q.home }) })] : []));
     const title = new Map(model.nodes.map((n) => [n.key, [n.subtitle, n.title].filter(Boolean).join(" / ")]));
     const text = placed.arrows.map((a) => Q.el("li", { text: `${title.get(a.source)} ${a.role === "waits" ? "waits for" : "can be ended by"} ${title.get(a.target)}${a.in_chain ? " (in the chain)" : ""}` }));
