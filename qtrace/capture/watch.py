@@ -292,11 +292,14 @@ class Watch(threading.Thread):
             self._look_every_ns = min(self._look_every_ns * 3 // 2, _SLOWEST_LOOK_NS)
             return
         self._look_every_ns = max(self._options.hang_after_ns // 3, 300_000_000)
-        if verdict.certainty is Certainty.PROVEN and self._holds_the_program(verdict, now):
-            if self._options.end_on_hang and not self._attached:
+        ends = self._options.end_on_hang and not self._attached
+        if verdict.certainty is Certainty.PROVEN and self._holds_the_program(verdict):
+            stood = self._stood_for(verdict, now) >= self._options.hang_after_ns
+            if ends and stood:
                 self._end("hang", snapshot, verdict, signal.SIGTERM)
-                return
-            self._tell(snapshot, verdict)
+            elif stood:
+                self._tell(snapshot, verdict)
+            # Else the next look ends it, and says why: told now, the same would be said twice.
         elif self._waited_long(now):
             self._tell(snapshot, verdict)
 
@@ -316,14 +319,18 @@ class Watch(threading.Thread):
         begun = self._loop.calls_in_progress().get(self._root)
         return begun is None or now - begun[0] >= self._options.hang_after_ns
 
-    def _holds_the_program(self, verdict: Verdict, now: int) -> bool:
-        """Whether it is the program itself that can never go on, and has stood long enough."""
-        calls = self._loop.calls_in_progress()
+    def _holds_the_program(self, verdict: Verdict) -> bool:
+        """Whether it is the program itself that can never go on."""
         root_lives = self._root in self._loop.tracees.threads
         if root_lives and self._root not in {int(tid) for tid in verdict.stuck_tids}:
             return False
-        starts = [calls[int(wait.tid)][0] for wait in verdict.chain if int(wait.tid) in calls]
-        return bool(starts) and now - max(starts) >= self._options.hang_after_ns
+        calls = self._loop.calls_in_progress()
+        return any(int(wait.tid) in calls for wait in verdict.chain)
+
+    def _stood_for(self, verdict: Verdict, now: int) -> int:
+        """Return how long the youngest wait of a chain has lasted."""
+        calls = self._loop.calls_in_progress()
+        return now - max((calls[int(wait.tid)][0] for wait in verdict.chain if int(wait.tid) in calls), default=now)
 
     def _snapshot(self) -> Snapshot:
         from qtrace.capture.snapshot import take_snapshot_of
