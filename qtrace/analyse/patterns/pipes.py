@@ -132,7 +132,7 @@ def _may_be_a_queue(case: Case, node: Node) -> bool:
     # Without Python frames: who asks for the four bytes of a message's length, or for the odd number of bytes
     # that is the rest of one, waits for a message, and not for the end of a stream; a recording knows whether
     # messages went through it. An event loop, which has a socket to be woken by, cannot be told either.
-    if node.actor.stack:
+    if node.actor.stack or not node.actor.process.python:
         return False
     asked = next((want.requested_bytes for want in node.actor.thread.wants), None)
     if any(event.object_id in case.snapshot.history.message_streams for event in node.events):
