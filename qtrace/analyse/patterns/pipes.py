@@ -154,7 +154,12 @@ def _kept_above(case: Case, node: Node, others: list[Tgid]) -> bool:
     # one further up, from whom it had it, has not.
     parent = node.actor.process.ppid
     family = set(case.scene.ancestors(node.actor.pid))
+    if any(link.actor.pid in others and link.actor.able_to_call(_WRITES) is Able.YES for link in case.nodes):
+        return False  # it has still to write there, by its code
     return parent not in others and node.actor.process.argv != _argv(case, parent) and set(others) <= family
+
+
+_WRITES = frozenset({".write", ".writelines", ".send", ".sendall", ".send_bytes"})
 
 
 def _argv(case: Case, pid: Tgid) -> tuple[str, ...]:
