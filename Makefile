@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ZOO ?= tests/programs/hangs tests/programs/quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint check zoo bench bench-queue fuzz slow screenshots queue-cpython wheel-check clean
+.PHONY: help install demo test lint check zoo bench bench-queue fuzz slow screenshots queue-cpython queue-kills wheel-check clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -42,6 +42,9 @@ wheel-check: $(VENV)/tests-installed ## build the wheel and run it in a clean en
 
 queue-cpython: $(VENV)/tests-installed ## CPython's own queue tests on qtrace.queue, for every interpreter found
 	$(BIN)/python -m pytest -q tests/queue -k cpython
+
+queue-kills: $(VENV)/tests-installed ## kill a process at every instruction of put and get, and check what becomes of the rest
+	$(BIN)/python -m tests.queue.kill_points
 
 zoo: $(VENV)/tests-installed ## judge qtrace on programs that hang, or only look so (ZOO=folder); writes reports/zoo.md
 	$(BIN)/python scripts/zoo.py $(ZOO)

@@ -19,22 +19,28 @@ import time
 from multiprocessing import reduction
 from typing import TYPE_CHECKING, Any
 
-from .wire import MAX_JOINED_BYTES
+from .wire import LONG_HEADER_BYTES, MAX_JOINED_BYTES, MAX_KEPT_BYTES, FramedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .wire import Buffer
+    from .wire import Payload
 
-__all__ = ["MAX_BATCH_MESSAGES", "SENTINEL", "Batch", "FeederClock", "Pickling", "gather", "is_quick"]
+__all__ = [
+    "MAX_BATCH_MESSAGES",
+    "MAX_LARGE_MESSAGES",
+    "SENTINEL",
+    "Batch",
+    "FeederClock",
+    "Pickling",
+    "gather",
+    "is_quick",
+]
 
 # Put into the deque by close(); tells the feeder to end. Compared by identity.
 SENTINEL = object()
 
 MAX_BATCH_MESSAGES = 256
-
-# Pickling a string of this size takes some 20 us: what waits for it hardly notices.
-MAX_QUICK_BYTES = 1 << 17
 
 # Pickled by C code alone, whatever reducers are registered.
 _ATOMS = frozenset({int, float, bool, type(None)})
@@ -43,38 +49,71 @@ _CONTAINERS = frozenset({tuple, list, dict, set, frozenset})
 _MAX_DEPTH = 3
 _MAX_ELEMENTS = 32
 
+# As many pieces of memory are kept for large messages: what a batch of a robust queue may have.
+MAX_LARGE_MESSAGES = 3
+
+# Pickling a string of this size takes some 10 us: what waits for it hardly notices.
+MAX_QUICK_BYTES = 1 << 17
+
 _plain_dumps = pickle.dumps
 
 
 class Pickling:
-    """Pickles by multiprocessing's rules, with one ForkingPickler for many items.
+    """Pickles by multiprocessing's rules, with picklers and memory that are used again.
 
-    `ForkingPickler.dumps` builds a pickler and its chained dispatch table each time,
-    which costs more than to pickle a small item. Not for use by two threads.
+    `ForkingPickler.dumps` builds a pickler and its chained dispatch table each time, which
+    costs more than to pickle a small item. And it grows new memory for a large one, which the
+    C library, where it is much, gives back to the system: every page of it is then faulted in
+    again for the next (18 faults a message of 100 KiB, a third of the time it took to send).
+
+    Not for use by two threads.
     """
 
     def __init__(self) -> None:
-        self._file = io.BytesIO()
-        self._pickler: reduction.ForkingPickler | None = None
+        # Taken out while in use: an error, or a reducer that pickles through us, must not meet one
+        # half used, nor may one be written to while somebody reads what is in it.
+        self._spare: list[_PicklerMemory] = []
+        self._lent: list[_PicklerMemory] = []
 
-    def dumps(self, obj: object) -> Buffer:
-        """Return the same bytes as `ForkingPickler.dumps(obj)`."""
-        pickler = self._pickler
-        # Taken out while in use: an error, or a reducer that pickles through us, must not meet it half used.
-        self._pickler = None
-        if pickler is None:
-            self._file = io.BytesIO()
-            pickler = reduction.ForkingPickler(self._file)
-        output = self._file
-        pickler.dump(obj)
-        payload = output.getvalue()
-        output.seek(0)
-        output.truncate()
+    def dumps(self, obj: object) -> Payload:
+        """Return the same bytes as `ForkingPickler.dumps(obj)`, a large item with its header.
+
+        That one lies in memory that is used again after `reuse()`.
+        """
+        own = self._spare.pop() if self._spare else _PicklerMemory()
+        memory = own.memory
+        memory.seek(LONG_HEADER_BYTES)
+        own.pickler.dump(obj)
         # Also drops the references to what was pickled.
-        pickler.clear_memo()
-        self._file = output
-        self._pickler = pickler
+        own.pickler.clear_memo()
+        size = memory.tell() - LONG_HEADER_BYTES
+        if size > MAX_JOINED_BYTES:
+            self._lent.append(own)
+            return FramedMessage(memory.getbuffer(), size)
+        memory.seek(LONG_HEADER_BYTES)
+        payload = memory.read(size)
+        self._spare.append(own)
         return payload
+
+    def reuse(self) -> None:
+        """Use the memory of large items again. Nobody may have a view of it any more."""
+        for lent in self._lent:
+            if len(self._spare) < MAX_LARGE_MESSAGES and lent.memory.seek(0, io.SEEK_END) <= MAX_KEPT_BYTES:
+                self._spare.append(lent)
+        self._lent.clear()
+
+    def forget(self) -> None:
+        """Leave the memory of large items to whoever still has a view of it."""
+        self._lent.clear()
+
+
+class _PicklerMemory:
+    # What was pickled before stays behind what is pickled next: its size is where writing ended.
+    __slots__ = ("memory", "pickler")
+
+    def __init__(self) -> None:
+        self.memory = io.BytesIO()
+        self.pickler = reduction.ForkingPickler(self.memory)
 
 
 def is_quick(obj: object, depth: int = _MAX_DEPTH) -> bool:
@@ -89,6 +128,10 @@ def is_quick(obj: object, depth: int = _MAX_DEPTH) -> bool:
     # A copy: other threads may go on changing it.
     elements = [*obj.items()] if isinstance(obj, dict) else [*obj]  # type: ignore[misc]
     return all(is_quick(element, depth - 1) for element in elements)
+
+
+def _is_quick_string(obj: object) -> bool:
+    return type(obj) in _STRINGS and len(obj) <= MAX_QUICK_BYTES  # type: ignore[arg-type]
 
 
 class FeederClock:
@@ -141,18 +184,18 @@ class Batch:
     __slots__ = ("ended", "error", "payloads")
 
     def __init__(self) -> None:
-        self.payloads: list[Buffer] = []
+        self.payloads: list[Payload] = []
         self.ended = False
         self.error: tuple[Exception, object] | None = None
 
 
 def gather(
-    buffer: collections.deque[Any], dumps: Callable[[object], Buffer], clock: FeederClock, large_messages: int = 1
+    buffer: collections.deque[Any], dumps: Callable[[object], Payload], clock: FeederClock, large_messages: int = 1
 ) -> Batch:
     """Take items from `buffer` and pickle them until it is empty or the batch is large enough.
 
     Args:
-        dumps: pickles what is not quick to pickle.
+        dumps: pickles what is large, or not quick to pickle.
         large_messages: how many that have a write of their own may be in a batch. Worth more
             than one where handing on the write lock costs much.
     """
@@ -160,25 +203,17 @@ def gather(
     payloads = batch.payloads
     clock.take_into(payloads)
     room_bytes = MAX_JOINED_BYTES
-    quick_bytes = MAX_JOINED_BYTES if large_messages == 1 else MAX_QUICK_BYTES
     for _ in range(min(len(buffer), MAX_BATCH_MESSAGES)):
         obj = buffer[0]
         if obj is SENTINEL:
             batch.ended = True
             break
-        pickle_it: Callable[[object], Buffer] = _plain_dumps
-        kind = type(obj)
-        if kind in _STRINGS:
-            quick = len(obj) <= quick_bytes
-        else:
-            quick = kind in _ATOMS or is_quick(obj)
-            if not quick:
-                pickle_it = dumps
-        if payloads and not quick:
+        quick = is_quick(obj)
+        if payloads and not (quick or (large_messages > 1 and _is_quick_string(obj))):
             break
         buffer.popleft()
         try:
-            payload = pickle_it(obj)
+            payload = _plain_dumps(obj) if quick else dumps(obj)
         except Exception as error:  # noqa: BLE001 - goes to the queue's error hook
             batch.error = (error, obj)
             break

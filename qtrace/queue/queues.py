@@ -34,17 +34,17 @@ from typing import TYPE_CHECKING, Any
 
 from .contention import await_release
 from .draining import drain, join_processes
-from .feeder import SENTINEL, FeederClock, Pickling, gather
+from .feeder import MAX_LARGE_MESSAGES, SENTINEL, FeederClock, Pickling, gather
 from .pipes import set_pipe_bytes
 from .stats import QueueStats, stats_of
-from .wire import MAX_JOINED_BYTES, MessageReader, MessageWriter
+from .wire import MAX_JOINED_BYTES, MessageReader, MessageWriter, body_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from multiprocessing.process import BaseProcess
 
     from .robust import RobustPipe
-    from .wire import Buffer
+    from .wire import Buffer, Payload
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
@@ -54,9 +54,9 @@ _loads = _ForkingPickler.loads
 # Queue[int] in annotations, from 3.9 on.
 _subscript: Any = classmethod(types.GenericAlias) if hasattr(types, "GenericAlias") else None
 
-# In a batch of a robust queue, whose locks cost more (4:1 processes, 100 KiB: 1.3 times as fast as one
-# by one). In the default mode it gains nothing: the C library gives so much memory back each time.
-LARGE_MESSAGES = 3
+# In a batch; a robust queue's locks cost more, and four writers then are a tenth faster with three.
+_LARGE_MESSAGES = 1
+_LARGE_MESSAGES_ROBUST = MAX_LARGE_MESSAGES
 
 # Up to 3.8 close() closed the read end at once; later versions leave it to the feeder.
 _CLOSE_ENDS_READER = sys.version_info < (3, 9)
@@ -357,7 +357,7 @@ class Queue:
                 self._on_queue_feeder_error,
                 self._sem,
                 self._clock,
-                1 if self._robust is None else LARGE_MESSAGES,
+                _LARGE_MESSAGES if self._robust is None else _LARGE_MESSAGES_ROBUST,
             ),
             name="QueueFeederThread",
             daemon=True,
@@ -396,7 +396,7 @@ class Queue:
     def _feed(
         buffer: collections.deque[Any],
         notempty: threading.Condition,
-        send_messages: Callable[[Sequence[Buffer]], list[tuple[Exception, Buffer]]],
+        send_messages: Callable[[Sequence[Payload]], list[tuple[Exception, Buffer]]],
         reader_close: Callable[[], None],
         writer_close: Callable[[], None],
         ignore_epipe: bool,
@@ -406,7 +406,7 @@ class Queue:
         large_messages: int,
     ) -> None:
         debug("starting thread to feed data to pipe")
-        dumps = Pickling().dumps
+        pickling = Pickling()
         ended = False
         while not ended:
             with notempty:
@@ -416,14 +416,14 @@ class Queue:
                     notempty.wait()
                 clock.idle = False
             clock.enter(FeederClock.PICKLING)
-            batch = gather(buffer, dumps, clock, large_messages)
+            batch = gather(buffer, pickling.dumps, clock, large_messages)
             failed: list[tuple[Exception, object]] = []
             if batch.payloads:
                 clock.enter(FeederClock.SENDING)
                 try:
                     failed += send_messages(batch.payloads)
                 except Exception as error:  # noqa: BLE001 - goes to the error hook, item by item
-                    failed += [(error, payload) for payload in batch.payloads]
+                    failed += [(error, body_of(payload)) for payload in batch.payloads]
             if batch.error is not None:
                 failed.append(batch.error)
             clock.sent()
@@ -432,7 +432,13 @@ class Queue:
                 clock.enter(FeederClock.ENDED)
                 return
             # Nothing of an item may stay referenced while the feeder waits for the next.
-            del batch, failed
+            del batch
+            # Whoever was told of an error may have kept the payload.
+            if failed:
+                pickling.forget()
+            else:
+                pickling.reuse()
+            del failed
         debug("feeder thread got sentinel -- exiting")
         clock.enter(FeederClock.ENDED)
         reader_close()
@@ -466,10 +472,10 @@ def _go_on_after(
     return True
 
 
-def _under(lock: Any, writer: MessageWriter) -> Callable[[Sequence[Buffer]], list[tuple[Exception, Buffer]]]:
+def _under(lock: Any, writer: MessageWriter) -> Callable[[Sequence[Payload]], list[tuple[Exception, Buffer]]]:
     send_messages = writer.send_messages
 
-    def send_under_lock(payloads: Sequence[Buffer]) -> list[tuple[Exception, Buffer]]:
+    def send_under_lock(payloads: Sequence[Payload]) -> list[tuple[Exception, Buffer]]:
         with lock:
             return send_messages(payloads)
 

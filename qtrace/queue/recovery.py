@@ -30,12 +30,13 @@ NAP_S = 0.001
 class Recovery:
     """The books of both sides of the pipe, and how each is repaired."""
 
-    def __init__(self, control: Control, reader: Any) -> None:
+    def __init__(self, control: Control, reader: Any, writer: Any) -> None:
         self._control = control
         self._words = control.words
         self._ends = control.ends
         self._tears = control.tears
         self._reader = reader
+        self._writer = writer
         self.rlock = control.rlock
         self.wlock = control.wlock
 
@@ -80,7 +81,7 @@ class Recovery:
             if words[c.R_SEQ] & 1:
                 self._recover_both()
                 return
-            words[c.W_BYTES] = words[c.R_BYTES] + bytes_in_pipe(self._reader.fileno())
+            words[c.W_BYTES] = words[c.R_BYTES] + self._level_bytes()
             words[c.W_SEQ] += 1
         written = words[c.W_BYTES]
         length = len(ends)
@@ -108,6 +109,23 @@ class Recovery:
         words[sent_word] = words[c.BATCH_SENT] + number - words[c.BATCH_FIRST]
         words[c.W_STATE] = c.W_IDLE
 
+    def _level_bytes(self) -> int:
+        # Both ends tell. A process that has closed its read end may still have to repair, to
+        # send what it has in its deque; one that only reads may have closed the write end.
+        return bytes_in_pipe((self._reader if self._writer.closed else self._writer).fileno())
+
+    def _empty_pipe(self) -> None:
+        if self._reader.closed:
+            # The link of an end of a pipe opens the pipe again, in the direction asked for (proc_pid_fd(5)).
+            handle = os.open(f"/proc/self/fd/{self._writer.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+        else:
+            handle = os.dup(self._reader.fileno())
+        try:
+            while level := bytes_in_pipe(handle):
+                os.read(handle, level)
+        finally:
+            os.close(handle)
+
     def _pid_of(self, row: int) -> int:
         return int(self._words[c.ROWS + row * c.ROW_WORDS + c.PID])
 
@@ -117,7 +135,7 @@ class Recovery:
         while words[c.R_SEQ] & 1:
             seq = words[c.W_SEQ]
             if not seq & 1:
-                level = bytes_in_pipe(self._reader.fileno())
+                level = self._level_bytes()
                 written = words[c.W_BYTES]
                 if words[c.W_SEQ] == seq:
                     words[c.R_BYTES] = written - level
@@ -139,8 +157,7 @@ class Recovery:
     def _recover_both(self) -> None:
         # The caller holds both locks; a reader and a writer died inside their calls.
         words, ends = self._words, self._ends
-        handle = self._reader.fileno()
-        level = bytes_in_pipe(handle)
+        level = self._level_bytes()
         length = len(ends)
         batch_end = ends[(words[c.BATCH_FIRST] + words[c.BATCH_COUNT] - 1) % length]
         lowest = max(words[c.R_BYTES], words[c.W_BYTES] - level)
@@ -158,9 +175,7 @@ class Recovery:
     def _give_up_pipe(self, batch_end: int) -> None:
         # Start anew behind everything that was announced. R_SEQ and W_SEQ become even last.
         words, ends = self._words, self._ends
-        handle = self._reader.fileno()
-        while level := bytes_in_pipe(handle):
-            os.read(handle, level)
+        self._empty_pipe()
         last = words[c.BATCH_FIRST] + words[c.BATCH_COUNT]
         words[c.PUBLISHED] = last
         ends[(last - 1) % len(ends)] = batch_end

@@ -76,8 +76,12 @@ from .wire import (
     MAX_JOINED_BYTES,
     MAX_SHORT_BYTES,
     SHORT_HEADER_BYTES,
+    FramedMessage,
     ReadBuffer,
+    body_of,
     header_of,
+    pieces_of,
+    poller_of,
     readable_within,
     unpack_header,
     writes_of,
@@ -86,7 +90,7 @@ from .wire import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .wire import Buffer
+    from .wire import Buffer, Payload
 
 __all__ = ["RobustPipe"]
 
@@ -105,15 +109,14 @@ class RobustPipe(Recovery):
     """A queue's pipe with its locks and slots. See the module for what it guarantees."""
 
     def __init__(self, reader: Any, writer: Any, control: Control, maxsize: int, unbounded: bool, hints: Any) -> None:
-        super().__init__(control, reader)
+        super().__init__(control, reader, writer)
         # Held while the pipe is full, and for as long as a large message takes.
         self.wlock.brief = False
-        self._writer = writer
         self._maxsize = maxsize
         self._unbounded = unbounded
         self._buffer = ReadBuffer()
         self._room: select.poll | None = None
-        self._rest: select.poll | None = None
+        self._incoming: select.poll | None = None
         self.give_back = self._buffer.give_back
         self.slots = Slots(control, maxsize, unbounded, hints)
         self.slots.settle_writer = self.settle_writer
@@ -146,7 +149,7 @@ class RobustPipe(Recovery):
         """Become a member of the queue in a forked child."""
         self.slots.register()
         # A thread of the parent may have been polling: then these say so for ever.
-        self._room = self._rest = None
+        self._room = self._incoming = None
 
     def feeder_clock(self) -> FeederClock:
         """Return a clock for this process's feeder that `stats()` in any process can read."""
@@ -170,7 +173,7 @@ class RobustPipe(Recovery):
             self.slots.release()
             raise error
 
-    def send_messages(self, payloads: Sequence[Buffer]) -> list[tuple[Exception, Buffer]]:
+    def send_messages(self, payloads: Sequence[Payload]) -> list[tuple[Exception, Buffer]]:
         """Write messages in order, waiting for room in the pipe.
 
         Returns:
@@ -179,7 +182,7 @@ class RobustPipe(Recovery):
         words = self._words
         handle = self._writer.fileno()
         # What can be done before the lock is taken.
-        writes = writes_of(payloads)
+        writes = writes_of(payloads, _one_piece)
         sizes = [_message_bytes(len(payload)) for payload in payloads]
         sent_word = ROWS + self.slots.row * ROW_WORDS + SENT
         with self.wlock:
@@ -194,7 +197,7 @@ class RobustPipe(Recovery):
                 self.recover_writer(reader_locked=False)
                 torn = words[TORN] - words[BATCH_TORN]
                 sent = words[sent_word] - words[BATCH_SENT] - torn
-                return [(error, payload) for payload in payloads[sent:]]
+                return [(error, body_of(payload)) for payload in payloads[sent:]]
             words[sent_word] = words[BATCH_SENT] + len(payloads)
             words[W_STATE] = W_IDLE
         return []
@@ -325,7 +328,7 @@ class RobustPipe(Recovery):
             timeout = 0.0
         elif deadline is not None:
             timeout = deadline - time.monotonic()
-        if not readable_within(handle, timeout):
+        if not readable_within(handle, timeout, self._arrivals()):
             raise Empty
 
     def _take(self, count: int, begun: bool = False) -> Buffer | TruncatedMessage:
@@ -372,11 +375,7 @@ class RobustPipe(Recovery):
     def _await_rest(self, slot: int) -> None:
         # Returns when there is more of the message, or its end has moved to where we are.
         words, ends = self._words, self._ends
-        poller = self._rest
-        if poller is None:
-            # Under the read lock, so that no two threads poll the same object at once.
-            poller = self._rest = select.poll()
-            poller.register(self._reader.fileno(), select.POLLIN)
+        poller = self._arrivals()
         look_ms = _FIRST_LOOK_MS
         while ends[slot] > words[R_BYTES]:
             if words[W_STATE] != W_RECOVERING and (words[W_BYTES] > words[R_BYTES] or poller.poll(look_ms)):
@@ -385,6 +384,13 @@ class RobustPipe(Recovery):
             if words[W_STATE] == W_RECOVERING:
                 time.sleep(0.001)
             look_ms = min(2 * look_ms, _LAST_LOOK_MS)
+
+    def _arrivals(self) -> select.poll:
+        # Under the read lock, so that no two threads poll the same object at once.
+        poller = self._incoming
+        if poller is None:
+            poller = self._incoming = poller_of(self._reader.fileno())
+        return poller
 
     def _truncated(self, tear: int, present_bytes: int) -> TruncatedMessage:
         pid, message_bytes = untear(tear)
@@ -421,6 +427,11 @@ class RobustPipe(Recovery):
             torn=words[TORN],
             lost=self.slots.lost(),
         )
+
+
+def _one_piece(payload: Payload) -> list[Buffer]:
+    # A reader that finds only the header, because that came with a write of its own, has woken up in vain.
+    return [payload.whole] if isinstance(payload, FramedMessage) else pieces_of(payload)
 
 
 def _message_bytes(body_bytes: int) -> int:

@@ -23,17 +23,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
+    from typing import TypeAlias
 
     Buffer = bytes | bytearray | memoryview
+    # A message to be sent: its body, or that with its header.
+    Payload: TypeAlias = "Buffer | FramedMessage"
 
 __all__ = [
     "MAX_ATOMIC_BYTES",
     "MAX_JOINED_BYTES",
+    "FramedMessage",
     "MessageReader",
     "MessageWriter",
     "ReadBuffer",
+    "body_of",
     "header_of",
     "pieces_of",
+    "poller_of",
     "readable_within",
     "unpack_header",
     "writes_of",
@@ -65,8 +71,40 @@ def header_of(size: int) -> bytes:
     return _pack_short(size)
 
 
-def pieces_of(payload: Buffer) -> list[Buffer]:
+class FramedMessage:
+    """A message whose body was made behind room for its header, so that both are one buffer.
+
+    Args:
+        memory: writable, the body from LONG_HEADER_BYTES on.
+        body_bytes: size of the body.
+    """
+
+    __slots__ = ("_header_bytes", "whole")
+
+    def __init__(self, memory: memoryview, body_bytes: int) -> None:
+        header = header_of(body_bytes)
+        start = LONG_HEADER_BYTES - len(header)
+        memory[start:LONG_HEADER_BYTES] = header
+        self._header_bytes = len(header)
+        self.whole = memory[start : LONG_HEADER_BYTES + body_bytes]
+
+    def __len__(self) -> int:
+        return len(self.whole) - self._header_bytes
+
+    @property
+    def body(self) -> memoryview:
+        """The message without its header."""
+        return self.whole[self._header_bytes :]
+
+
+def body_of(payload: Payload) -> Buffer:
+    """Return a message's body, whether or not it has a header."""
+    return payload.body if isinstance(payload, FramedMessage) else payload
+
+
+def pieces_of(payload: Payload) -> list[Buffer]:
     """Return one message as the buffers that go to the pipe with one write each."""
+    payload = body_of(payload)
     size = len(payload)
     if size > MAX_SHORT_BYTES:
         return [LONG_MARK, _pack_long(size), payload]
@@ -75,11 +113,17 @@ def pieces_of(payload: Buffer) -> list[Buffer]:
     return [_pack_short(size) + payload]
 
 
-def writes_of(payloads: Sequence[Buffer]) -> list[tuple[int, list[Buffer]]]:
+def writes_of(
+    payloads: Sequence[Payload], pieces_of: Callable[[Payload], list[Buffer]] = pieces_of
+) -> list[tuple[int, list[Buffer]]]:
     """Return several messages as writes: the same bytes in the same order, in fewer calls.
 
     Neighbouring small messages share a write as long as that is atomic. So whoever is
     killed or leaves in the middle of it leaves whole messages, as if each had its own.
+
+    Args:
+        payloads: the messages.
+        pieces_of: cuts one that does not share its write into the buffers for one write each.
 
     Returns:
         For one message after the other, or several that share a write: how many, and the
@@ -102,7 +146,8 @@ def writes_of(payloads: Sequence[Buffer]) -> list[tuple[int, list[Buffer]]]:
                 writes.append((1, pieces_of(payload)))
                 room = MAX_ATOMIC_BYTES
                 continue
-        joined += (_pack_short(size), payload)
+        # Of this size none has its header already.
+        joined += (_pack_short(size), payload)  # type: ignore[arg-type]
     if joined:
         writes.append((len(joined) // 2, [b"".join(joined)]))
     return writes
@@ -123,7 +168,7 @@ class MessageWriter:
         for piece in pieces_of(payload):
             self._send(handle, piece)
 
-    def send_messages(self, payloads: Sequence[Buffer]) -> list[tuple[Exception, Buffer]]:
+    def send_messages(self, payloads: Sequence[Payload]) -> list[tuple[Exception, Buffer]]:
         """Write messages in order, neighbouring small ones in one write.
 
         Returns:
@@ -138,7 +183,7 @@ class MessageWriter:
                 for piece in pieces:
                     self._send(handle, piece)
             except Exception as error:  # noqa: BLE001 - goes to the queue's error hook
-                failed += [(error, payload) for payload in payloads[first : first + count]]
+                failed += [(error, body_of(payload)) for payload in payloads[first : first + count]]
             first += count
         return failed
 
@@ -254,11 +299,22 @@ def end_of_file(*, at_start: bool) -> Exception:
     return EOFError() if at_start else OSError("got end of file during message")
 
 
-def readable_within(handle: int, timeout: float | None) -> bool:
-    """Return whether `handle` becomes readable (or hung up) within `timeout` seconds."""
-    # A new poll object each time: one cannot be polled by two threads at once.
+def poller_of(handle: int) -> select.poll:
+    """Return what waits until `handle` is readable or hung up. Not to be polled by two threads at once."""
     poller = select.poll()
     poller.register(handle, select.POLLIN)
+    return poller
+
+
+def readable_within(handle: int, timeout: float | None, poller: select.poll | None = None) -> bool:
+    """Return whether `handle` becomes readable (or hung up) within `timeout` seconds.
+
+    Args:
+        handle: the read end.
+        timeout: None waits for ever.
+        poller: the `poller_of` this handle, if the caller keeps one.
+    """
+    poller = poller or poller_of(handle)
     if timeout is None:
         return bool(poller.poll())
     # Rounded up, or the last part of a millisecond would be spent spinning.
