@@ -236,7 +236,9 @@ def run_once(scenario: Scenario, instruction: int) -> Outcome:
     killed, told, torn = run_child(scenario, queue, instruction, got)
     if feeder is None:
         # A writer that lives goes on; what it puts is the end of everything.
-        queue.put("last") if isinstance(queue, SimpleQueue) else queue.put("last", timeout=WAIT_S)
+        # In a thread: a simple queue's put waits for the reader to make room, which is us.
+        feeder = threading.Thread(target=put_each, args=(queue, ["last"]))
+        feeder.start()
     torn += get_until(queue, "last", got)
     if feeder is not None:
         feeder.join()
