@@ -45,10 +45,12 @@ PTHREAD_MUTEX_ROBUST = 1
 # FUTEX_TID_MASK of linux/futex.h: a robust futex word holds its owner's thread id.
 FUTEX_TID_MASK = 0x3FFFFFFF
 
-# Waiting for a mutex goes on after a signal. Only the main thread runs Python's signal
-# handlers, and it comes back to do so this often; the others only as a safety net.
-MAIN_SLICE_S = 0.1
-OTHER_SLICE_S = 5.0
+# A waiter looks again this often. The main thread must, to run Python's signal handlers; and
+# all must, because a wake-up is lost with a waiter that is killed after it was woken and before
+# it ran, if another thread has taken the mutex meanwhile without a system call: its word then
+# no longer says that somebody waits, and the kernel, which at a death wakes the next one only
+# if the mutex is free or was the dead one's, cannot know.
+SLICE_S = 0.1
 
 
 class _Timespec(ctypes.Structure):
@@ -167,11 +169,9 @@ class RobustMutex:
             code = _pthread.trylock(self._address)
             if code != errno.EBUSY:
                 return self._taken(code)
-        is_main = threading.get_ident() == threading.main_thread().ident
-        slice_s = MAIN_SLICE_S if is_main else OTHER_SLICE_S
         until = _Timespec()
         while True:
-            wait_s = slice_s if deadline is None else min(slice_s, deadline - time.monotonic())
+            wait_s = SLICE_S if deadline is None else min(SLICE_S, deadline - time.monotonic())
             if wait_s <= 0:
                 return False
             until_ns = time.clock_gettime_ns(_pthread.clock) + int(wait_s * 1e9)

@@ -173,7 +173,8 @@ class Recovery:
         self._give_up_pipe(batch_end)
 
     def _give_up_pipe(self, batch_end: int) -> None:
-        # Start anew behind everything that was announced. R_SEQ and W_SEQ become even last.
+        # Start anew behind everything that was announced. R_SEQ becomes even last; W_SEQ before the
+        # batch is closed, because whoever writes next looks at it only where a batch is open.
         words, ends = self._words, self._ends
         self._empty_pipe()
         last = words[c.BATCH_FIRST] + words[c.BATCH_COUNT]
@@ -183,6 +184,6 @@ class Recovery:
         words[c.R_BYTES] = batch_end
         words[c.LOST_READS] += last - words[c.CONSUMED]
         words[c.CONSUMED] = last
-        self._close_batch(last)
         words[c.W_SEQ] += 1
+        self._close_batch(last)
         words[c.R_SEQ] += 1

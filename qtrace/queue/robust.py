@@ -318,7 +318,9 @@ class RobustPipe(Recovery):
             count: int = words[CONSUMED]
             if words[R_BYTES] == ends[count % len(ends) - 1]:
                 return count
-            # Somebody died, or was interrupted, with part of this one in hand.
+            # Somebody died, or was interrupted, with part of this one in hand. The rest may still have
+            # to come, from a writer that dies before: not to be waited for inside a read.
+            self._await_rest(count % len(ends))
             self._take(count, begun=True)
 
     def _await_message(self, block: bool, deadline: float | None) -> None:

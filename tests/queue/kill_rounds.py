@@ -63,6 +63,7 @@ class Books:
     lost_said: int = 0
     missing_of_living: int = 0
     missing_unexplained: int = 0
+    longest_silence_s: float = 0.0
     stalled: bool = False
 
 
@@ -99,6 +100,7 @@ class Round:
         self.dead_producers: set[int] = set()
         self.names = 0
         self.moved_s = time.monotonic()
+        self.longest_silence_s = 0.0
 
     def add_producer(self) -> None:
         name, self.names = self.names, self.names + 1
@@ -141,7 +143,10 @@ class Round:
         poller = select.poll()
         for reader in self.reports:
             poller.register(reader, select.POLLIN)
-        for reader, events in poller.poll(wait_s * 1000):
+        ready = poller.poll(wait_s * 1000)
+        silence_s = time.monotonic() - self.moved_s
+        self.longest_silence_s = max(self.longest_silence_s, silence_s)
+        for reader, events in ready:
             if not events & select.POLLIN:
                 continue
             lines = (self.rests[reader] + os.read(reader, 65536)).split(b"\n")
@@ -234,6 +239,7 @@ def run(books: Books, kills: int, stall_s: float) -> None:
             books.stalled = True
             return
         finally:
+            books.longest_silence_s = max(books.longest_silence_s, round(round_.longest_silence_s, 3))
             round_.leave()
 
 

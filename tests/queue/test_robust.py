@@ -25,7 +25,7 @@ from qtrace.queue import (
     SimpleQueue,
     TruncatedMessage,
 )
-from qtrace.queue.mutex import Holder
+from qtrace.queue.mutex import FUTEX_TID_MASK, Holder
 from qtrace.queue.robust import RobustPipe
 from tests.queue.support import (
     LARGE_BYTES,
@@ -42,7 +42,8 @@ from tests.queue.support import (
 )
 from tests.support.processes import stat_fields, wait_until
 
-POLL, FUTEX = 7, 202  # numbers of x86_64
+READ, POLL, FUTEX = 0, 7, 202  # numbers of x86_64
+FUTEX_WAITERS = 0x80000000  # linux/futex.h
 KINDS = [Queue, JoinableQueue, SimpleQueue]
 
 
@@ -220,6 +221,49 @@ def test_a_reader_killed_in_the_middle_of_a_message_loses_that_one(queue: Queue)
         getter.join(60)
     assert answers == ["next"]
     assert lost(queue) == 1
+
+
+def test_a_reader_and_then_the_writer_killed_in_the_middle_of_a_message_stop_nobody(queue: Queue) -> None:
+    """The next reader finds nothing of the rest in the pipe: it must not wait for it inside a read."""
+    answers = SimpleQueue()
+    with started(put_and_stop, queue) as writer:
+        with started(get_some, queue, 1, answers) as reader:
+            wait_until(lambda: stopped(writer), what="the writer's stop")
+            wait_until(lambda: queue.stats().bytes_in_pipe == 0, what="an empty pipe")
+            wait_until(lambda: blocked_in(reader, POLL), what="the reader's wait for the rest")
+            kill(reader)
+        with started(get_some, queue, 1, answers) as reader:
+            wait_until(lambda: blocked_in(reader, READ, POLL), what="the next reader's wait")
+            kill(writer)
+            queue.put("next")
+            reader.join(20)
+            assert reader.exitcode == 0
+    assert answers.get() == "next"
+    assert lost(queue) == 1
+
+
+def test_a_wake_up_that_a_killed_waiter_took_along_is_not_missed(queue: Queue) -> None:
+    """Neither in the main thread nor in a feeder.
+
+    Woken, and killed before it ran, while another thread took the lock without a system call:
+    then the lock does not say that somebody waits, and its release wakes nobody.
+    """
+    lock = queue._wlock
+    waiter = threading.Thread(target=lambda: (lock.acquire(), lock.release()), daemon=True)
+    lock.acquire()
+    waiter.start()
+    wait_until(lambda: in_call(waiter, FUTEX) and lock._owner[0] & FUTEX_WAITERS, what="the waiter's wait")
+    lock._owner[0] &= FUTEX_TID_MASK
+    lock.release()
+    # Much longer than it takes, and shorter than a wait that is only a safety net.
+    waiter.join(3)
+    assert not waiter.is_alive()
+
+
+def in_call(thread: threading.Thread, number: int) -> bool:
+    """Return whether a thread of this process is blocked in a system call."""
+    call = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
+    return call[0] == str(number)
 
 
 def test_a_lock_is_its_threads_own(queue: Queue) -> None:
