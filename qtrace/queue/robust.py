@@ -407,7 +407,7 @@ class RobustPipe(Recovery):
         words = self._words
         rows = [row for row in self._control.rows() if alive(row)]
         if len(rows) < len(self._control.rows()):
-            self.slots.reap()
+            self.slots.reap(wait=False)
         consumed = words[CONSUMED]
         return QueueStats(
             robust=True,

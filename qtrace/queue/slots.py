@@ -174,11 +174,15 @@ class Slots:
             if row.index != own and c.alive(row)
         ]
 
-    def reap(self) -> None:
-        """Write off what dead processes had put and not sent."""
-        with self._mutex:
+    def reap(self, wait: bool = True) -> None:
+        """Write off what dead processes had put and not sent; without `wait`, unless somebody has the slots' lock."""
+        if not self._mutex.acquire(wait):
+            return
+        try:
             self._repair()
             self._fold_dead()
+        finally:
+            self._mutex.release()
         self.wake_putter()
 
     def _fold_dead(self) -> None:

@@ -588,6 +588,23 @@ def test_stats_can_be_read_from_any_process(method: str) -> None:
     made.close()
 
 
+def test_stats_wait_for_no_lock(queue: Queue) -> None:
+    """Not even where somebody has died, and what is his would have to be written off."""
+    pipe: Any = queue._robust
+    answers = SimpleQueue()
+    with started(sleep_for_ever) as member:
+        wait_until(lambda: member.pid in queue.stats().feeders, what="the member's row")
+        with started(hold, pipe.slots._mutex, answers):
+            assert answers.get() == "held"
+            kill(member)
+            looks: list[QueueStats] = []
+            looker = threading.Thread(target=lambda: looks.append(queue.stats()), daemon=True)
+            looker.start()
+            looker.join(20)
+            assert looks
+    assert member.pid not in looks[0].feeders
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_stats_of_a_default_queue_say_what_it_knows(kind: Any) -> None:
     """None where only a robust queue keeps books."""
