@@ -14,6 +14,8 @@ from qtrace.model.snapshot import Frame, Snapshot
 
 _HARMLESS = re.compile(r"<[\w.]+ (?:object )?at 0x[0-9a-f]+>|-?\d{1,20}|None|True|False")
 
+_INTERRUPTED = re.compile(r"<frame (?:object )?at 0x[0-9a-f]+>")
+"""Among the arguments of a signal handler (``*_``): that it is one."""
 _METHOD_NAME = re.compile(r"[\"']?[A-Za-z_]\w{0,60}[\"']?")
 """Of a manager's request: which method is called says whether its thread waits for a lock."""
 
@@ -31,13 +33,14 @@ def for_storing(snapshot: Snapshot, redact: bool = False) -> Snapshot:
 
 
 def _frame(frame: Frame, redact: bool) -> Frame:
-    variables = {name: text for name, text in frame.variables.items() if _is_harmless(name, text)}
+    variables = {name: kept for name, text in frame.variables.items() if (kept := _kept(name, text))}
     if redact:
         return Frame(frame.file, frame.line, frame.function, variables=variables)
     return replace(frame, variables=variables)
 
 
-def _is_harmless(name: str, text: str) -> bool:
-    if name == "methodname":
-        return _METHOD_NAME.fullmatch(text) is not None
-    return _HARMLESS.fullmatch(text) is not None
+def _kept(name: str, text: str) -> str:
+    if (_METHOD_NAME if name == "methodname" else _HARMLESS).fullmatch(text):
+        return text
+    interrupted = _INTERRUPTED.search(text)
+    return interrupted.group() if interrupted else ""
