@@ -81,6 +81,11 @@ def main() -> None:
         table, seconds = run(module, quick if chosen.quick else full)
         sections[title] = f"{table}\n\n`python -m benchmarks.bench_{module}`, {seconds:.0f} s.\n"
         figures[module] = rows_of(table)
+        _write(machine, load, figures, sections)  # what follows may fail, and this took minutes
+    print(REPORTS / "bench.md")
+
+
+def _write(machine: str, load: float, figures: dict[str, object], sections: dict[str, str]) -> None:
     text = [
         "# Benchmarks",
         f"Made by `make bench` on {machine}; load {load:.1f} before it began. Figures of one run, taken in turns:",
@@ -90,7 +95,6 @@ def main() -> None:
     ]
     (REPORTS / "bench.md").write_text("\n".join(text))
     (REPORTS / "bench.json").write_text(json.dumps(figures, indent=1) + "\n")
-    print(REPORTS / "bench.md")
 
 
 if __name__ == "__main__":

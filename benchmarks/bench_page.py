@@ -47,7 +47,7 @@ const done = arguments[0];
 def _recorded(path: Path, calls: int) -> tuple[int, float]:
     """Write the report of a recording, in a process of its own; calls and seconds."""
     recording = make_big(calls, path.with_suffix(".qtrace"))
-    task = [sys.executable, "-m", "benchmarks.bench_scale", "--task", "report", str(recording)]
+    task = [sys.executable, "-m", "benchmarks.bench_scale", "--task", "report", str(recording), str(recording)]
     answer = subprocess.run(task, check=True, capture_output=True, text=True)
     with contextlib.closing(sqlite3.connect(recording)) as database:
         (count,) = database.execute("SELECT sum(calls) FROM blocks").fetchone()
