@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
+from functools import lru_cache
 
 from qtrace.analyse.activity import Doing, base_name, class_of, library_path, own_frame
 from qtrace.model.kinds import WaitKind
@@ -42,7 +43,7 @@ _WAYS_OUT = frozenset({"return", "break"})
 
 
 def _harmless(name: str, more: frozenset[str] = _WAITS) -> bool:
-    own = name.rpartition(".")[2]
+    own = base_name(name)
     return own in _HARMLESS or own in more or name in _HARMLESS_IN_FULL
 
 
@@ -73,28 +74,27 @@ class Able(IntEnum):
     NO = 2
 
 
-def able_by_text(stack: tuple[Frame, ...], names: frozenset[str], others: frozenset[str]) -> Able:
-    """Return whether a thread's own functions have still to call one of these, by their text.
-
-    Args:
-        stack: The thread's frames.
-        names: Own names of functions or methods; with a dot before it only of methods.
-        others: Names that are known to be no part of it.
-    """
+def still_to_call(stack: tuple[Frame, ...]) -> frozenset[str] | None:
+    """Return what a thread's own functions have still to call, by their text; None where that cannot be read."""
     own = [frame for frame in stack if library_path(frame.file) is None]
     if not own or any(not frame.source for frame in own):
-        return Able.PERHAPS
-    ahead = {name for frame in own for name in frame.ahead if not name.startswith("os.environ")}
-    if any(own_name(name) in names or (f".{own_name(name)}" in names and "." in name) for name in ahead):
+        return None
+    return frozenset(name for frame in own for name in frame.ahead if not name.startswith("os.environ"))
+
+
+@lru_cache(maxsize=4096)
+def able_by_text(ahead: frozenset[str], names: frozenset[str]) -> Able:
+    """Return whether code that has still to call some functions will call one of these.
+
+    Args:
+        ahead: What it has still to call.
+        names: Own names of functions or methods; with a dot before it only of methods.
+    """
+    if any(base_name(name) in names or (f".{base_name(name)}" in names and "." in name) for name in ahead):
         return Able.YES
-    known = others | _NEITHER
-    harmless = all(_harmless(name) or name in _STATEMENTS or own_name(name) in known for name in ahead)
+    known = (TAKING | GIVING | _NEITHER) - names
+    harmless = all(_harmless(name) or name in _STATEMENTS or base_name(name) in known for name in ahead)
     return Able.NO if harmless else Able.PERHAPS
-
-
-def own_name(dotted: str) -> str:
-    """Return the last part of a dotted name: ``put`` of ``self.queue.put``."""
-    return dotted.rpartition(".")[2]
 
 
 def is_bystander(thread: Thread, process: Process) -> bool:
@@ -135,7 +135,7 @@ def may_end(thread: Thread, *, own_process: bool) -> bool:
     names = {name for frame in thread.stack for name in frame.ends}
     if own_process:
         return any(name in _ENDS_ITSELF or name.startswith("os.") for name in names)
-    return any(name.rpartition(".")[2] not in _ENDS_ONLY_ITSELF for name in names)
+    return any(base_name(name) not in _ENDS_ONLY_ITSELF for name in names)
 
 
 _ENDS_ONLY_ITSELF = frozenset({"_exit", "abort", "raise_signal"})
@@ -161,7 +161,7 @@ def waits_in_vain(stack: tuple[Frame, ...], doing: Doing | None) -> bool:
     for name in loop.calls:
         if name in _WAYS_OUT or (endless and name == "+="):
             continue
-        if name in _ENDS_BY_ITSELF or name.rpartition(".")[2] in _CLOCKS or not _harmless(name, _WAITS | _ASKS):
+        if name in _ENDS_BY_ITSELF or base_name(name) in _CLOCKS or not _harmless(name, _WAITS | _ASKS):
             return False
     return True
 

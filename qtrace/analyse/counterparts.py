@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from qtrace.analyse.activity import Doing
-from qtrace.analyse.bystanders import Able
+from qtrace.analyse.bystanders import GIVING, TAKING, Able
 from qtrace.analyse.edges import IDLE, POSSIBLE, Edge
 from qtrace.analyse.scene import Actor, Scene
 
@@ -19,12 +19,12 @@ _PUTS = (Doing.MPQ_PUT, Doing.QUEUE_PUT, Doing.SIMPLEQ_PUT, Doing.MPQ_FEED, Doin
 _GETS = (Doing.MPQ_GET, Doing.QUEUE_GET, Doing.SIMPLEQ_GET, Doing.CONNECTION_RECV)
 
 
-def other_half(actor: Actor) -> Callable[[Actor], Able] | None:
-    """Return the question to ask of those who could end a put(), a get() or a wait for an event; None for others."""
+def _other_half(actor: Actor) -> Callable[[Actor], Able] | None:
+    # The question to ask of those who could end a put(), a get() or a wait for an event; None for others.
     if actor.does(*_PUTS) is not None:
-        return lambda other: other.able_to_take
+        return lambda other: other.will_call(TAKING)
     if actor.does(*_GETS) is not None:
-        return lambda other: other.able_to_give
+        return lambda other: other.will_call(GIVING)
     return None if _methods(actor) is None else lambda other: able_to_speak(other, actor)
 
 
@@ -34,7 +34,7 @@ def able_to_speak(other: Actor, actor: Actor) -> Able:
     if methods is None:
         return Able.PERHAPS
     # Who waits at the barrier already has come to it.
-    return Able.NO if other.does(Doing.BARRIER) and actor.does(Doing.BARRIER) else other.able_to_call(methods)
+    return Able.NO if other.does(Doing.BARRIER) and actor.does(Doing.BARRIER) else other.will_call(methods)
 
 
 def _methods(actor: Actor) -> frozenset[str] | None:
@@ -51,7 +51,7 @@ _SPEAKERS = (
 
 def counterparts_first(scene: Scene, actor: Actor, edges: Sequence[Edge]) -> tuple[Edge, ...]:
     """Make those dearer whose code shows no other half of a put() or a get(), where that of others does."""
-    half = other_half(actor)
+    half = _other_half(actor)
     if half is None:
         return tuple(edges)
     able = [half(scene.actors[edge.tid]) if edge.tid is not None else Able.PERHAPS for edge in edges]

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from qtrace.analyse.activity import Doing, address_of, library_path, type_of
-from qtrace.analyse.bystanders import Able, words_of
+from qtrace.analyse.bystanders import TAKING, Able, words_of
 from qtrace.analyse.futexes import FUTEX_KINDS, queue_lock_of
+from qtrace.analyse.held import LockTexts
 from qtrace.analyse.reduction import Need
 from qtrace.analyse.scene import Actor, Scene
 from qtrace.model.ids import Tgid, Tid
@@ -44,12 +45,20 @@ class Sharers:
 
 @dataclass(slots=True)
 class Groups:
-    """The threads of each process as one shared need, so that large processes stay cheap."""
+    """What the waits of a scene have in common, found once: large processes stay cheap.
+
+    The threads of each process are one shared need; the text around each thread is read once.
+    """
 
     scene: Scene
+    locks: LockTexts = field(init=False)
     _needs: dict[tuple[Tgid, ...], Need] = field(default_factory=dict)
     _able: dict[tuple[Tgid, ...], tuple[Need, tuple[str, ...]]] = field(default_factory=dict)
     _sharers: dict[tuple[tuple[Tgid, ...], bool, bool], Sharers] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing read."""
+        self.locks = LockTexts(self.scene)
 
     def any_thread(self, pids: tuple[Tgid, ...]) -> Need:
         """Return the need for any one living thread of these processes."""
@@ -297,7 +306,7 @@ _MOST_SHARERS = 100
 
 def _empties_it(actor: Actor, other: Actor) -> bool:
     # The one that takes from a bounded queue may be held up by a put() into that very queue.
-    return actor.does(Doing.MPQ_PUT, Doing.QUEUE_PUT) is not None and other.able_to_take is Able.YES
+    return actor.does(Doing.MPQ_PUT, Doing.QUEUE_PUT) is not None and other.will_call(TAKING) is Able.YES
 
 
 def may_be_parked(actor: Actor, kind: WaitKind) -> bool:

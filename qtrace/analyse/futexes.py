@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qtrace.analyse.activity import Doing, Step, address_of, base_name, library_path, type_of
-from qtrace.analyse.held import Held, holders_by_text
+from qtrace.analyse.held import Held, LockTexts
 from qtrace.analyse.scene import Actor, Scene
 from qtrace.model.ids import Tgid
 from qtrace.model.kinds import Certainty, WaitKind
@@ -144,7 +144,7 @@ def _joined_by_word(scene: Scene, actor: Actor, target: WaitObject) -> Actor | N
     return next((a for a in scene.actors_of(actor.pid) if int(a.tid) == target.value and a is not actor), None)
 
 
-def narrow(scene: Scene, actor: Actor, want: Want, kind: WaitKind) -> Narrowed | None:
+def narrow(scene: Scene, locks: LockTexts, actor: Actor, want: Want, kind: WaitKind) -> Narrowed | None:
     """Return who alone can end the wait, or None where every sharer of the word could.
 
     Every answer names its evidence; what is not certain names its assumption.
@@ -165,7 +165,7 @@ def narrow(scene: Scene, actor: Actor, want: Want, kind: WaitKind) -> Narrowed |
         if found is not None:
             return found
     if kind is WaitKind.LOCK:
-        return _by_text(scene, actor, want) or _by_object(scene, actor) or _by_history(scene, want)
+        return _by_text(scene, locks, actor, want) or _by_object(scene, actor) or _by_history(scene, want)
     return None
 
 
@@ -352,13 +352,13 @@ def _is_inside(actor: Actor, lock: _QueueLock, target: WaitObject) -> bool:
     return all(want.kind not in FUTEX_KINDS for want in actor.thread.wants)
 
 
-def _by_text(scene: Scene, actor: Actor, want: Want) -> Narrowed | None:
+def _by_text(scene: Scene, locks: LockTexts, actor: Actor, want: Want) -> Narrowed | None:
     target = scene.target(want.object_id)
     if is_shared(want):
         pids = tuple(dict.fromkeys(h.pid for h in target.holders)) if target else ()
     else:
         pids = scene.address_space_of(actor.pid)
-    found = holders_by_text(scene, actor, pids, want.object_id)
+    found = locks.holders(actor, pids, want.object_id)
     others, own = found.sure, found.own
     if own is not None and not others:
         place = f"{own.frame.file.rpartition('/')[2]}:{own.frame.line}"

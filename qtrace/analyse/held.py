@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from qtrace.analyse.activity import Doing, address_of, base_name, doing_of, library_path, type_of
 from qtrace.analyse.scene import Actor, Scene
@@ -175,10 +175,6 @@ def _without_body(line: str) -> str:
     return line
 
 
-def _waits_on(actor: Actor, object_id: ObjectId) -> bool:
-    return any(want.object_id == object_id for want in actor.thread.wants)
-
-
 @dataclass(frozen=True, slots=True)
 class Holders:
     """Who holds a lock, by the text."""
@@ -190,30 +186,49 @@ class Holders:
     """Where the one that waits holds it itself."""
 
 
-def holders_by_text(scene: Scene, waiter: Actor, pids: tuple[Tgid, ...], object_id: ObjectId) -> Holders:
-    """Return who holds the lock that a thread wants, by the text.
+@dataclass(slots=True)
+class LockTexts:
+    """What the text tells of the locks of a scene, read once for each thread."""
 
-    Args:
-        scene: The moment.
-        waiter: A thread that waits for a lock.
-        pids: The processes that could hold it: one address space, or all that map the word.
-        object_id: The word: what others that wait on it call the lock is its name as well.
-    """
-    waiting = [actor for pid in pids for actor in scene.actors_of(pid) if _waits_on(actor, object_id)]
-    wanted = [name for actor in (waiter, *waiting) for name in lock_wanted(actor)]
-    found = Holders([], [], None)
-    if not wanted:
+    scene: Scene
+    _holding: dict[Tgid, tuple[tuple[Actor, tuple[Held, ...]], ...]] = field(default_factory=dict)
+    _names: dict[ObjectId, dict[LockName, None]] = field(default_factory=dict)
+
+    def holding(self, pid: Tgid) -> tuple[tuple[Actor, tuple[Held, ...]], ...]:
+        """Return the threads of a process that hold locks, with those."""
+        found = self._holding.get(pid)
+        if found is None:
+            every = ((actor, locks_held(actor)) for actor in self.scene.actors_of(pid))
+            found = self._holding[pid] = tuple((actor, held) for actor, held in every if held)
         return found
-    own = next((held for held in locks_held(waiter) for name in wanted if held.sure and held.name.same(name)), None)
-    for pid in pids:
-        for actor in scene.actors_of(pid):
-            if actor.tid == waiter.tid:
-                continue
-            held = locks_held(actor)
-            same = next((one for one in held if any(one.name.same(name) for name in wanted)), None)
+
+    def names_of(self, object_id: ObjectId) -> Collection[LockName]:
+        """Return what those that wait on a word call the lock: all of these are its names."""
+        if not self._names:
+            for actor in self.scene.actors.values():
+                for want in actor.thread.wants:
+                    self._names.setdefault(want.object_id, {}).update(dict.fromkeys(lock_wanted(actor)))
+        return self._names.get(object_id, ())
+
+    def holders(self, waiter: Actor, pids: tuple[Tgid, ...], object_id: ObjectId) -> Holders:
+        """Return who holds the lock that a thread wants.
+
+        Args:
+            waiter: A thread that waits for a lock.
+            pids: The processes that could hold it: one address space, or all that map the word.
+            object_id: The word.
+        """
+        found = Holders([], [], None)
+        wanted = self.names_of(object_id)
+        for actor, held in (entry for pid in pids for entry in self.holding(pid)):
+            known = [one for one in held if any(one.name.same(name) for name in wanted)]
+            same = next((one for one in known if one.sure), next(iter(known), None))
             alike = next((one for one in held if any(one.name.alike(name) for name in wanted)), None)
             if same is not None and same.sure:
-                found.sure.append((actor, same))
-            elif (one := same or alike) is not None:
+                if actor.tid == waiter.tid:
+                    found = replace(found, own=same)
+                else:
+                    found.sure.append((actor, same))
+            elif actor.tid != waiter.tid and (one := same or alike) is not None:
                 found.likely.append((actor, one))
-    return replace(found, own=own)
+        return found

@@ -73,7 +73,7 @@ def resolve(scene: Scene, groups: Groups, actor: Actor, want: Want) -> Event:
     if kind in (WaitKind.SOCKET_EMPTY, WaitKind.SOCKET_FULL):
         return _socket(scene, groups, actor, want, kind, target)
     if kind is WaitKind.CONNECT and target is not None and target.peer is not None:
-        peer = scene.target(target.peer)
+        peer = scene.peer_of(target)
         pids = tuple(dict.fromkeys(holder.pid for holder in peer.holders)) if peer is not None else ()
         if pids:
             return _held_by(scene, groups, actor, want, kind, pids, "holds the socket that listens there")
@@ -121,7 +121,7 @@ def kind_of(scene: Scene, actor: Actor, want: Want) -> WaitKind:
 
 def _other_side(scene: Scene, terminal: WaitObject) -> tuple[Tgid, ...]:
     """Who holds the other side of a pseudo terminal, if that is the program itself; empty if it is the outside."""
-    peer = scene.target(terminal.peer) if terminal.peer is not None else None
+    peer = scene.peer_of(terminal)
     pids = tuple(dict.fromkeys(holder.pid for holder in peer.holders)) if peer is not None else ()
     return pids if outsider(scene, pids) is None else ()
 
@@ -151,7 +151,7 @@ def _socket(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKi
         return comes(WaitKind.ACCEPT, want.object_id, "external", "waits for somebody to connect")
     if kind is WaitKind.SOCKET_EMPTY and target.bytes:
         return comes(kind, want.object_id, "ready", "has bytes to read")
-    peer = scene.target(target.peer) if target.peer is not None else None
+    peer = scene.peer_of(target)
     if peer is None:
         return comes(kind, want.object_id, "external", "waits for the other end, which was not found on this host")
     pids = tuple(dict.fromkeys(holder.pid for holder in peer.holders))
@@ -373,7 +373,7 @@ def _futex(scene: Scene, groups: Groups, actor: Actor, want: Want, kind: WaitKin
     else:
         pids = scene.address_space_of(actor.pid)
     everyone = groups.any_thread(pids)
-    narrowed = narrow(scene, actor, want, kind)
+    narrowed = narrow(scene, groups.locks, actor, want, kind)
     if narrowed is None:
         others, full = sharers(scene, groups, actor, want, kind, pids)
         others = counterparts_first(scene, actor, others)

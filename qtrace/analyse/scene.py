@@ -14,10 +14,10 @@ from qtrace.analyse.activity import (
     since_fork,
     steps,
 )
-from qtrace.analyse.bystanders import GIVING, TAKING, Able, able_by_text, is_bystander, may_end
+from qtrace.analyse.bystanders import Able, able_by_text, is_bystander, may_end, still_to_call
 from qtrace.analyse.roles import Helper, helper_of, is_idle
 from qtrace.model.ids import ObjectId, Tgid, Tid
-from qtrace.model.kinds import Role
+from qtrace.model.kinds import ObjectKind, Role
 from qtrace.model.snapshot import Frame, Process, Snapshot, Thread, WaitObject
 
 _TICK_NS = 20_000_000
@@ -39,6 +39,8 @@ class Actor:
     """A helper that stands in its own loop."""
     bystander: bool = False
     """It lives, and can help nobody: see `bystanders`."""
+    ahead: frozenset[str] | None = None
+    """What its code has still to call; None where that is not known, or a helper has no code of the program."""
 
     @property
     def tid(self) -> Tid:
@@ -62,19 +64,9 @@ class Actor:
             return True
         return self.helper.runs_user_code and not self.transparent
 
-    @property
-    def able_to_take(self) -> Able:
-        """Whether it will still take from a queue, a pipe or a socket, by its text."""
-        return able_by_text(self.stack, TAKING, GIVING) if self.is_program else Able.PERHAPS
-
-    @property
-    def able_to_give(self) -> Able:
-        """Whether it will still hand something over by a queue, a pipe or a socket, by its text."""
-        return able_by_text(self.stack, GIVING, TAKING) if self.is_program else Able.PERHAPS
-
-    def able_to_call(self, methods: frozenset[str]) -> Able:
-        """Whether it will still call one of these methods (``.set``), by its text."""
-        return able_by_text(self.stack, methods, GIVING | TAKING) if self.is_program else Able.PERHAPS
+    def will_call(self, names: frozenset[str]) -> Able:
+        """Whether it will still call one of these functions, or methods (``.set``), by its text."""
+        return Able.PERHAPS if self.ahead is None else able_by_text(self.ahead, names)
 
     def does(self, *doings: Doing) -> Step | None:
         """Return the innermost of these operations between the call and the program's code."""
@@ -117,6 +109,16 @@ class Scene:
     def target(self, object_id: ObjectId) -> WaitObject | None:
         """Return an object, or None if the snapshot does not know it."""
         return self.snapshot.objects.get(object_id)
+
+    def peer_of(self, target: WaitObject | None) -> WaitObject | None:
+        """Return the other side of a socket or a pseudo terminal, or None."""
+        return self.target(target.peer) if target is not None and target.peer is not None else None
+
+    def other_end(self, target: WaitObject | None) -> WaitObject | None:
+        """Return what holds the other end of a stream: the peer, or for a pipe, whose ends are one object, itself."""
+        if target is not None and target.kind in (ObjectKind.SOCKET, ObjectKind.TTY):
+            return self.peer_of(target)
+        return target
 
     def address_space_of(self, pid: Tgid) -> tuple[Tgid, ...]:
         """Return the processes that share an address space with this one, itself included."""
@@ -238,7 +240,8 @@ def _actor_of(thread: Thread, process: Process, parent: Process | None) -> Actor
     helper = helper_of(own, process, parent)
     idle = helper is not None and is_idle(own, helper)
     bystander = helper is None and is_bystander(own, process)
-    return Actor(thread, process, stack, steps(stack), helper, idle, bystander)
+    actor = Actor(thread, process, stack, steps(stack), helper, idle, bystander)
+    return replace(actor, ahead=still_to_call(stack)) if actor.is_program else actor
 
 
 def _thread_objects(actors: Mapping[Tid, Actor]) -> dict[tuple[Tgid, str], Tid]:

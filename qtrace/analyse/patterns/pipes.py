@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtrace.analyse.activity import Doing
-from qtrace.analyse.bystanders import Able
+from qtrace.analyse.bystanders import TAKING, Able
 from qtrace.analyse.graph import Node
 from qtrace.analyse.patterns.case import Case, Finding, first_own_line
 from qtrace.analyse.patterns.marks import (
@@ -18,7 +18,6 @@ from qtrace.analyse.patterns.marks import (
     root_of,
     target_of,
 )
-from qtrace.analyse.providers import Event
 from qtrace.analyse.scene import Actor
 from qtrace.model.ids import Tgid
 from qtrace.model.kinds import ObjectKind, PatternId, WaitKind
@@ -48,7 +47,7 @@ def both_ends_full(case: Case) -> Finding | None:
 
 def _would_take(node: Node) -> bool:
     # At a bounded queue, and by its code the one that takes from the other.
-    return putting(node) is not None and node.actor.able_to_take is Able.YES
+    return putting(node) is not None and node.actor.will_call(TAKING) is Able.YES
 
 
 def both_ends_empty(case: Case) -> Finding | None:
@@ -73,8 +72,7 @@ def self_pipe_full(case: Case) -> Finding | None:
         if node.kind not in FULL:
             continue
         target = target_of(case, node)
-        peer = case.scene.target(target.peer) if target is not None and target.peer is not None else None
-        end = peer if node.kind is WaitKind.SOCKET_FULL or _is_terminal(target) else target
+        end = case.scene.other_end(target)
         if end is None:
             continue
         readers = living_holders(case, end, "r")
@@ -100,7 +98,7 @@ def open_write_end(case: Case) -> Finding | None:
         kinds = {event.kind for event in node.events}
         if not kinds <= EMPTY or (WaitKind.SOCKET_EMPTY in kinds and _is_loop(node.actor)):
             continue  # an event loop's own sockets only wake it
-        ends = [_written_end(case, event) for event in node.events]
+        ends = [case.scene.other_end(case.scene.target(event.object_id)) for event in node.events]
         writers = {pid for end in ends if end is not None for pid in living_holders(case, end, "w")}
         others = sorted(writers - {node.actor.pid})
         # Who has the other end of a socket speaks by it too, and has not only kept it open.
@@ -142,24 +140,18 @@ def _may_be_a_queue(case: Case, node: Node) -> bool:
     return not case.snapshot.history.uses and asked is not None and asked % _OF_A_BUFFER != 0
 
 
-def _written_end(case: Case, event: Event) -> WaitObject | None:
-    target = case.scene.target(event.object_id)
-    if event.kind is not WaitKind.SOCKET_EMPTY:
-        return target
-    return case.scene.target(target.peer) if target is not None and target.peer is not None else None
-
-
 def _kept_above(case: Case, node: Node, others: list[Tgid]) -> bool:
     # Whoever started the reader has closed its own end, and meant that to be the end of the stream;
     # one further up, from whom it had it, has not.
     parent = node.actor.process.ppid
     family = set(case.scene.ancestors(node.actor.pid))
-    if any(link.actor.pid in others and link.actor.able_to_call(_WRITES) is Able.YES for link in case.nodes):
+    if any(link.actor.pid in others and link.actor.will_call(_WRITES) is Able.YES for link in case.nodes):
         return False  # it has still to write there, by its code
     return parent not in others and node.actor.process.argv != _argv(case, parent) and set(others) <= family
 
 
-_WRITES = frozenset({".write", ".writelines", ".send", ".sendall", ".send_bytes"})
+_SENDS = frozenset({".send", ".send_bytes"})
+_WRITES = _SENDS | frozenset({".write", ".writelines", ".sendall"})
 
 
 def _argv(case: Case, pid: Tgid) -> tuple[str, ...]:
@@ -174,16 +166,12 @@ def _inherited(case: Case, node: Node, pid: Tgid) -> bool:
         return False
     object_id = node.events[0].object_id
     wants_message = node.actor.does(Doing.CONNECTION_RECV) is not None and not _waits_for_end(node.actor)
-    if wants_message and any(map(_sends_by_connection, case.scene.actors_of(pid))):
+    if wants_message and any(other.will_call(_SENDS) is Able.YES for other in case.scene.actors_of(pid)):
         return False
     use = case.snapshot.history.uses.get((pid, object_id))
     if use is not None and use.writes:
         return False
     return bool(family & set(case.scene.ancestors(pid)))
-
-
-def _sends_by_connection(actor: Actor) -> bool:
-    return any(name.endswith((".send", ".send_bytes")) for frame in actor.stack for name in frame.ahead)
 
 
 def _waits_for_end(actor: Actor) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtrace.analyse.activity import Doing
+from qtrace.analyse.activity import Doing, base_name
 from qtrace.analyse.bystanders import TAKING, Able
 from qtrace.analyse.futexes import queue_lock_of
 from qtrace.analyse.graph import Node
@@ -106,8 +106,8 @@ def before_drain(case: Case) -> Finding | None:
 def _never_takes(joiner: Node, producer: Node) -> bool:
     # A bounded queue is for somebody else to empty, if the one that joins has no get() before it.
     actor = joiner.actor
-    taken = any(name.rpartition(".")[2] in TAKING for frame in actor.stack for name in frame.behind)
-    return producer.kind not in FULL and actor.able_to_take is Able.NO and not taken
+    taken = any(base_name(name) in TAKING for frame in actor.stack for name in frame.behind)
+    return producer.kind not in FULL and actor.will_call(TAKING) is Able.NO and not taken
 
 
 def _before_drain_untold(case: Case, place: int) -> Finding | None:
