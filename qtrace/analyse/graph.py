@@ -307,6 +307,7 @@ _LIMIT_NS = 2_000_000_000
 
 
 def _joins_in_the_end(scene: Scene, actor: Actor) -> bool:
+    """Whether a wait with a timeout is followed by one for the same, without."""
     # From 3.12 on asyncio.run gives the threads of its executor five minutes to end; when these are over, the
     # interpreter's exit joins them without a limit.
     closing = any(
@@ -328,7 +329,7 @@ def _blocked(scene: Scene, actor: Actor, events: tuple[Event, ...], kind: WaitKi
     strict = any_of([_need(actor, [event.strict for event in events]), *enders])
     if kind is WaitKind.GIL and not events:
         full = strict = ALWAYS
-    if actor.thread.timeout_ns is not None:
+    if _joins_in_the_end(scene, actor):
         strict = ALWAYS
         words = "when its timeout is over, the interpreter's exit waits for the same threads without one"
         events = (replace(events[0], assumptions=(*events[0].assumptions, words)), *events[1:])
@@ -424,20 +425,13 @@ def _numbers(mask: int) -> set[int]:
 
 
 def _reads_own_end(scene: Scene, actor: Actor, events: tuple[Event, ...]) -> bool:
-    # signal.set_wakeup_fd, or a handler that writes: to a pipe or socket of which a process holds both ends.
-    for event in events:
-        target = scene.target(event.object_id)
-        if target is None or event.kind not in _STREAMS:
-            continue
-        end = target
-        if event.kind is WaitKind.SOCKET_EMPTY:
-            peer = scene.target(target.peer) if target.peer is not None else None
-            if peer is None:
-                continue
-            end = peer
-        if any(holder.pid == actor.pid and "w" in holder.access for holder in end.holders):
-            return True
-    return False
+    # signal.set_wakeup_fd, or a handler that writes: to a pipe or socket of which a process holds both ends. Of a
+    # queue it does so, too; only the program's own bare read() or recv() may be meant for that.
+    if actor.helper is not None or not actor.stack or library_path(actor.stack[0].file) is not None:
+        return False
+    ends = [scene.other_end(scene.target(event.object_id)) for event in events if event.kind in _STREAMS]
+    holders = [holder for end in ends if end is not None for holder in end.holders]
+    return any(holder.pid == actor.pid and "w" in holder.access for holder in holders)
 
 
 def _ways_out(actor: Actor) -> set[int]:

@@ -6,11 +6,13 @@ import pytest
 
 from qtrace.analyse.explain import explain_snapshot
 from qtrace.capture.privacy import for_storing
-from qtrace.model.kinds import STUCK, VerdictKind, WaitKind
-from tests.analyse.scenes import SceneBuilder, frame, wants_futex, wants_read
+from qtrace.model.ids import Tid
+from qtrace.model.kinds import STUCK, ObjectKind, VerdictKind, WaitKind
+from qtrace.model.snapshot import WaitObject
+from tests.analyse.scenes import SceneBuilder, bootstrap, frame, get_from_queue, wants_futex, wants_read
 
 APP = "/home/u/app.py"
-SIGALRM, SIGCHLD = 14, 17
+SIGALRM, SIGTERM, SIGCHLD = 14, 15, 17
 
 
 def caught(*signals: int) -> int:
@@ -43,6 +45,34 @@ def test_a_child_that_ends_writes_to_the_wakeup_descriptor() -> None:
             scene.thread(200, 200, None, state="R")
         verdict = explain_snapshot(scene.snapshot())
         assert verdict.kind is kind if kind is not None else verdict.kind in STUCK
+
+
+def test_who_waits_for_a_queue_waits_for_no_signal() -> None:
+    """Every process that knows a queue holds both its ends: a handler of SIGTERM does not put into it."""
+    scene = SceneBuilder()
+    scene.process(100, name="app.py", caught_signals=caught(SIGTERM))
+    queue = scene.pipe(7, readers=(100,), writers=(100,))
+    scene.thread(100, 100, "read", wants_read(queue), stack=get_from_queue())
+    assert explain_snapshot(scene.snapshot()).kind in STUCK
+    results = [*get_from_queue()[:3], frame("multiprocessing/pool.py:579 Pool._handle_results"), *bootstrap("0x3")]
+    scene.thread(101, 100, "read", wants_read(queue), name="T1", stack=results)
+    assert explain_snapshot(scene.snapshot()).kind in STUCK
+
+
+def test_a_wait_for_the_interpreter_lock_is_no_wait_with_a_limit() -> None:
+    """CPython asks again every 5 ms: whoever has the lock and never lets go of it is proven to."""
+    scene = SceneBuilder()
+    scene.process(100, name="app.py")
+    mutex = wants_futex(100, 0x5)
+    scene.objects[mutex.object_id] = WaitObject(mutex.object_id, ObjectKind.FUTEX, "lock", owner_tid=Tid(101))
+    scene.thread(100, 100, "futex", mutex, stack=[frame(f"{APP}:3 <module>", "native()")], owns_gil=True)
+    gil = wants_futex(100, 0x6)
+    binary = "/usr/bin/python3"
+    scene.objects[gil.object_id] = WaitObject(gil.object_id, ObjectKind.FUTEX, "lock", mapping=binary)
+    stack = [frame(f"{APP}:9 work", "time.sleep(1)"), *bootstrap("0x1")]
+    scene.thread(101, 100, "futex", gil, name="T1", stack=stack, timeout_ns=5_000_000)
+    verdict = explain_snapshot(scene.snapshot())
+    assert (verdict.kind, verdict.assumptions) == (VerdictKind.DEADLOCK, ())
 
 
 @pytest.mark.parametrize("arguments", ["<frame at 0x7f01>", "(14, <frame object at 0x7f01>)"])
