@@ -536,6 +536,10 @@ class Loop:
         """Return calls that a signal or a stop has interrupted and that may go on. For any thread."""
         return self.interrupted.copy()
 
+    def threads_stopped(self) -> set[int]:
+        """Return the threads in a group stop. For any thread."""
+        return self._group_stopped.copy()
+
     def calls_seen(self) -> int:
         """Return a number that grows with what the program does. For any thread."""
         return self.stops

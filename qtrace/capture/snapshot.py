@@ -99,6 +99,7 @@ def take_snapshot_of(
     looks: int = 2,
     apart_ns: int = APART_NS,
     calls: Mapping[int, tuple[int, Sequence[int]]] | None = None,
+    stopped: Collection[int] = (),
 ) -> Snapshot:
     """Return the moment of a tree whose members are known, as a tracer knows them.
 
@@ -110,6 +111,7 @@ def take_snapshot_of(
         apart_ns: The least time between the two looks.
         calls: Number and arguments by tid of calls that a signal has just interrupted: their
             threads count as still inside of them.
+        stopped: The threads in a group stop, which /proc shows to be stopped by the tracer.
     """
 
     def tree() -> Tree:
@@ -117,6 +119,7 @@ def take_snapshot_of(
 
     taking = Taking(tree, python, looks, apart_ns)
     taking.lines = {tid: _line([nr, *args]) for tid, (nr, args) in (calls or {}).items()}
+    taking.stopped = frozenset(stopped)
     return taking.take()
 
 
@@ -133,6 +136,8 @@ class Taking:
         self._find: Callable[[], Tree] = find
         self.lines: Mapping[int, str] = {}
         """Syscall lines to take for granted, by tid."""
+        self.stopped: frozenset[int] = frozenset()
+        """Threads known to be in a group stop."""
         self._python = python
         self._looks = looks
         self._apart_ns = apart_ns
@@ -273,7 +278,11 @@ class Taking:
         python = dump.threads.get(tid) if dump is not None else None
         name = python.name if python is not None and python.name else look.comm
         state = look.state
-        if state == "t" and moved is False and tree.members[pid].tracer not in (0, os.getpid()):
+        if tid in self.stopped:
+            state = "T"
+        elif state == "t" and tree.members[pid].tracer == os.getpid():
+            state = "R"  # the tracer is about to let it run on
+        elif state == "t" and moved is False:
             state = "T"
         return Thread(
             Tid(tid),

@@ -337,7 +337,8 @@ class Watch(threading.Thread):
 
         loop = self._loop
         calls = {tid: (call[0], call[1:]) for tid, (_, call, _, _) in loop.calls_interrupted().items()}
-        return take_snapshot_of(self._root, lambda: list(loop.tracees.processes), calls=calls)
+        members = loop.tracees.processes
+        return take_snapshot_of(self._root, lambda: list(members), calls=calls, stopped=loop.threads_stopped())
 
     # --- the end ---------------------------------------------------------------------------------
 
