@@ -5,9 +5,11 @@ one, which costs several times the work itself (most in a virtual machine); on o
 So while stops are frequent, tracer and tracees share a CPU; when the tracees compute, they are let
 apart again. The rule, looked at every 50 ms:
 
-- together: at least `TOGETHER_STOPS_PER_SECOND` stops, and none of the tracees computes;
-- apart: fewer than `APART_STOPS_PER_SECOND`, or the tracees use more than `COMPUTE_SHARE` of the CPU
-  that they share. After the second time they stay apart for a while that doubles each time.
+- together: at least `TOGETHER_STOPS_PER_SECOND` stops, and the tracees do not compete for one CPU;
+- apart: fewer than `APART_STOPS_PER_SECOND`, or the tracees compete: use more than `COMPUTE_SHARE` of
+  the CPU that they share. A thread that is busy alone competes with nobody, so stops decide: there must
+  be fewer than `TOGETHER_STOPS_PER_SECOND`. After the second time they stay apart for a while that
+  doubles each time.
 
 A program begins together with its tracer: its start is one thread that makes many calls.
 
@@ -21,6 +23,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from qtrace.capture import procfs
 
@@ -29,6 +32,8 @@ TOGETHER_STOPS_PER_SECOND = 3_000
 APART_STOPS_PER_SECOND = 600
 COMPUTE_SHARE = 0.75
 """Tracing two processes that only exchange small messages leaves them about half of a shared CPU."""
+ALONE_SHARE = 0.1
+"""A thread is busy alone if all others together use less of a CPU than this."""
 _MOST_THREADS = 256
 """With more threads than this nothing is moved: looking at each would cost more than it gains."""
 _FEW_THREADS = 16
@@ -39,6 +44,19 @@ _ASKING_NS = 30_000_000
 _SWEEPS = 3
 """So many looks after parting, threads are looked for that were made while together."""
 _LONGEST_PAUSE_NS = 8_000_000_000
+
+
+class _Shares(NamedTuple):
+    """What the tracees used of one CPU since the last look."""
+
+    all: float
+    """-1 if there was no last look."""
+    others: float
+    """All but the busiest thread's."""
+
+    def compete(self, rate: float) -> bool:
+        """Whether they would get on faster on several CPUs, by the stops a second."""
+        return self.all > COMPUTE_SHARE and (self.others > ALONE_SHARE or rate < TOGETHER_STOPS_PER_SECOND)
 
 
 class Placement:
@@ -77,7 +95,7 @@ class Placement:
     def begin(self, pid: int) -> None:
         """Put a program that is about to be started beside the loop, whose thread this is."""
         if self._mode != "free":
-            self._cpu_share([(pid, pid)], 1)
+            self._shares([(pid, pid)], 1)
             self._gather([(pid, pid)])
 
     def keep_out(self) -> None:
@@ -106,18 +124,18 @@ class Placement:
             if len(threads) > _FEW_THREADS:
                 self._last_cpu.clear()
             else:
-                self._cpu_share(threads, elapsed)
+                self._shares(threads, elapsed)
             return
-        share = self._cpu_share(threads, elapsed)
+        shares = self._shares(threads, elapsed)
         if self._mode == "together":
             self._gather(threads)
         elif self.together:
             self._quiet = self._quiet + 1 if rate < APART_STOPS_PER_SECOND else 0
-            if self._quiet > 2 or share > COMPUTE_SHARE:
-                self._part_for_a_while(now, share > COMPUTE_SHARE, threads)
+            if self._quiet > 2 or shares.compete(rate):
+                self._part_for_a_while(now, shares.compete(rate), threads)
             else:
                 self._gather(threads)
-        elif now >= self._apart_until_ns and 0 <= share < COMPUTE_SHARE:
+        elif now >= self._apart_until_ns and shares.all >= 0 and not shares.compete(rate):
             self._gather(threads)
 
     def _part_for_a_while(self, now: int, computes: bool, threads: Collection[tuple[int, int]]) -> None:
@@ -129,8 +147,7 @@ class Placement:
         else:
             self._pause_ns = _FIRST_PAUSE_NS
 
-    def _cpu_share(self, threads: Collection[tuple[int, int]], elapsed: int) -> float:
-        """The tracees' share of one CPU since the last look; -1 if there was none."""
+    def _shares(self, threads: Collection[tuple[int, int]], elapsed: int) -> _Shares:
         spent = {}
         for pid, tid in threads:
             found = procfs.cpu_and_switches(pid, tid)
@@ -138,12 +155,19 @@ class Placement:
                 spent[tid] = found[0]
         before, self._last_cpu = self._last_cpu, spent
         if not before:
-            return -1.0
-        return sum(cpu - before[tid] for tid, cpu in spent.items() if tid in before) / elapsed
+            return _Shares(-1.0, -1.0)
+        used = [(cpu - before[tid]) / elapsed for tid, cpu in spent.items() if tid in before]
+        return _Shares(sum(used), sum(used) - max(used, default=0.0))
 
     def _gather(self, threads: Collection[tuple[int, int]]) -> None:
         with self._lock:
             if not self.together:
+                if self._sweeps:
+                    # Together again so soon: who was made in between gets its own affinity first.
+                    self._sweep(threads)
+                    self._sweeps = 0
+                # What is in here has its own affinity again, and would pass for moved.
+                self._own.clear()
                 self.together = True
                 self.changes += 1
                 self._cpu = self._place()
