@@ -80,8 +80,11 @@ where strace reaches 0.13 of untraced, as it did, 8 times that is more than untr
 
 What limits the ptrace engine: each call stops twice, and each stop costs a change to the tracer and back, waitpid,
 GET_SYSCALL_INFO and the resumption, which the empty loop in C has too. With the program as the user starts both, on
-two CPUs, that loop makes 1.0 to 1.4 times strace: three times strace is beyond what ptrace allows, however a tracer
-is written; sharing one CPU while stops are frequent is what can be gained, and is done. On one CPU the loop in C has
+two CPUs, that loop makes 1.0 to 1.4 times strace: what a tracer gains over that comes from sharing one CPU with the
+program while stops are frequent. At 1 to 1 this is four times strace, and was 1.05 to 1.86 as long as threads that
+parted for a moment, as at the start of a program, were not moved when they came together again. At 4 to 4 eight
+processes share that CPU and wait for each other's locks: twice as many calls a message, and at times 1.7, at times
+2.7 of strace; what one CPU allows is the limit there. On one CPU the loop in C has
 4.0 us a stop over the untraced program, strace 5.7, and this engine 8.7, of which 2.6 are Python's and up to 0.8 the
 reading of a message's first eight bytes: 0.9 of strace would be 6.4 us. Tried: ptrace without argument types and errno
 (0.9 us less), /proc/TID/mem kept open (0.8 less), one view for the words of a call and packing after the resumption
