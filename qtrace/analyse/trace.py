@@ -166,6 +166,10 @@ class TraceParts(Protocol):
         """Rows of the recording's table, complete."""
 
     @property
+    def lifecycle(self) -> Sequence[Row]:
+        """Likewise."""
+
+    @property
     def threads(self) -> Sequence[Row]:
         """Likewise."""
 
@@ -227,6 +231,11 @@ class Trace:
     def calls(self) -> np.ndarray[Any, np.dtype[np.void]]:
         """Every call as a record of `qtrace.model.records.CALL_FIELDS`, in the order of entry."""
         return self._parts.calls
+
+    @property
+    def lifecycle(self) -> Sequence[Row]:
+        """Signals, stops, births and ends in the order of time: rows of the recording's table of that name."""
+        return self._parts.lifecycle
 
     @property
     def floor_ns(self) -> int:

@@ -81,6 +81,11 @@ class Parts:
             found.append(row)
         return found
 
+    @property
+    def lifecycle(self) -> list[Row]:
+        """Rows of `lifecycle` in the order of time."""
+        return self._decoded.lifecycle
+
     @cached_property
     def threads(self) -> list[Row]:
         """Rows of `threads`, named as Python names them where a stack was taken."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qtrace.model import columns
@@ -30,6 +30,10 @@ class Tables(Protocol):
     @property
     def calls(self) -> np.ndarray[Any, np.dtype[np.void]]:
         """Every call as a record of `qtrace.model.records.CALL_FIELDS`, in the order of entry."""
+
+    @property
+    def lifecycle(self) -> Sequence[tuple[Any, ...]]:
+        """Rows of the recording's table of that name."""
 
     @property
     def processes(self) -> pd.DataFrame:

@@ -182,7 +182,8 @@ def _open_flags(value: int) -> str:
     return f"{mode}|{rest}" if rest else mode
 
 
-def _clone_flags(value: int) -> str:
+def clone_flags(value: int) -> str:
+    """Return the flags of clone, with the signal that the child's end sends."""
     end = value & 0xFF
     return _flags(value & ~0xFF, _CLONE, "") + (f"|{signal_name(end)}" if end else "")
 
@@ -211,7 +212,7 @@ _DRAWERS: dict[str, Callable[[int], str]] = {
     "wait_options": lambda value: _flags(value & 0xFFFFFFFF, _WAIT),
     "open_flags": _open_flags,
     "flock_op": lambda value: _flags(value, _FLOCK),
-    "clone_flags": _clone_flags,
+    "clone_flags": clone_flags,
     "fcntl_command": lambda value: _FCNTL.get(value, str(value)),
     "clock": lambda value: _CLOCKS.get(value, str(value)),
     "epoll_op": lambda value: _EPOLL_OPS.get(value, str(value)),

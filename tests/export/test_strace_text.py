@@ -37,7 +37,7 @@ def test_the_text_read_back_has_the_same_calls(which: str, request: pytest.Fixtu
 
 
 def test_lines_have_the_forms_of_strace(hung: Path, tmp_path: Path) -> None:
-    """Each is a call, the rest of one, or the end of a process."""
+    """Each is a call, the rest of one, a signal, or the end of a process."""
     text = pipeline.export_recording(hung, "strace", tmp_path / "a.strace").read_text()
     form = re.compile(
         r"\d+ +\d+\.\d{6} ("
@@ -45,6 +45,7 @@ def test_lines_have_the_forms_of_strace(hung: Path, tmp_path: Path) -> None:
         r"|[a-z_0-9]+\(.* <unfinished \.\.\.>"
         r"|<\.\.\. [a-z_0-9]+ resumed>.*\) += (\?|-?\d+|0x[0-9a-f]+)( [A-Z]+ \(.*\))?( <\d+\.\d{6}>)?"
         r"|<\.\.\. [a-z_0-9]+ resumed> <unfinished \.\.\.>\) = \?"
+        r"|--- SIG[A-Z]+ \{si_signo=SIG[A-Z]+, si_code=[A-Z_]+(, si_pid=\d+, si_uid=\d+)?\} ---"
         r"|\+\+\+ (exited with \d+|killed by SIG[A-Z]+) \+\+\+)"
     )
     lines = text.splitlines()
@@ -58,3 +59,12 @@ def test_a_finished_program_stays_finished(finished: Path, tmp_path: Path) -> No
     """The ends of its processes are in the text."""
     text = pipeline.export_recording(finished, "strace", tmp_path / "a.strace")
     assert pipeline.explain(pipeline.import_strace(text)[0]).kind is VerdictKind.FINISHED
+
+
+def test_a_program_that_was_ended_because_it_hung_hangs_in_its_text(hung: Path, tmp_path: Path) -> None:
+    """The signal by which it was ended is in the text, with its sender: the verdict is that of the moment before."""
+    text = pipeline.export_recording(hung, "strace", tmp_path / "a.strace")
+    assert re.search(r"--- SIGTERM \{si_signo=SIGTERM, si_code=SI_USER, si_pid=\d+, si_uid=\d+\} ---", text.read_text())
+    back, told = pipeline.explain(pipeline.import_strace(text)[0]), pipeline.explain(hung)
+    assert back.kind is told.kind is VerdictKind.DEADLOCK
+    assert [wait.tid for wait in back.chain] == [wait.tid for wait in told.chain]
