@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -9,6 +10,8 @@ from html import escape
 from qtrace.model.ids import ObjectId, Tgid, Tid
 from qtrace.model.kinds import Certainty, PatternId, Role, VerdictKind, WaitKind
 from qtrace.model.snapshot import Frame
+
+_LIBRARY = re.compile(r"/python3\.\d+t?/(?!site-packages/|dist-packages/)|^<frozen |/qtrace/queue/")
 
 EXPLAIN_SCHEMA = "qtrace.explain/1"
 
@@ -54,6 +57,12 @@ class Wait:
     python: tuple[Frame, ...] = ()
     """Innermost first; empty if not Python."""
     unfinished: bool = True
+
+    @property
+    def own_frame(self) -> Frame | None:
+        """The innermost frame that is not of the standard library or of a queue; else the innermost of all."""
+        own = (frame for frame in self.python if not _LIBRARY.search(frame.file))
+        return next(own, self.python[0] if self.python else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +138,13 @@ class Verdict:
         ]
         if links:
             parts.append(f"<ol>{''.join(links)}</ol>")
-        if self.cycle:
-            parts.append("<p>The last waits for one of these: a circle.</p>")
+        if self.back_to is not None:
+            parts.append(f"<p>The last waits for number {self.back_to + 1}: a circle.</p>")
         if self.advice:
             parts.append(f"<p><b>advice</b>: {escape(self.advice)}</p>")
         return "".join(parts)
 
 
 def _place(link: Wait) -> str:
-    if not link.python:
-        return ""
-    frame = link.python[0]
-    return f"<br><code>{escape(f'{frame.file}:{frame.line} {frame.source}')}</code>"
+    frame = link.own_frame
+    return "" if frame is None else f"<br><code>{escape(f'{frame.file}:{frame.line} {frame.source}')}</code>"

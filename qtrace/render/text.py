@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Iterable
 
 from qtrace.model.kinds import STUCK, Certainty, VerdictKind, WaitKind
 from qtrace.model.snapshot import Frame
@@ -14,7 +12,6 @@ MOST_LINES = 12
 _MOST_LINKS = 8
 _WIDTH = 100
 _NARROWEST = 40
-_LIBRARY = re.compile(r"/python3\.\d+t?/(?!site-packages/|dist-packages/)|^<frozen |/qtrace/queue/")
 _COLOURS = {
     VerdictKind.DEADLOCK: "1;31",
     VerdictKind.ORPHANED: "1;31",
@@ -120,7 +117,7 @@ def _who(link: Wait) -> str:
 
 def _link(place: int, link: Wait, two: bool, width: int, paint: _painter) -> list[str]:
     who = f"{place:>2}. {_who(link)} [{link.pid}/{link.tid}]"
-    line = _python_line(link.python)
+    line = _python_line(link.own_frame)
     call = link.call_text or link.call_name
     words = f"{link.kind}: {object_words(link.target, link.kind)}" if link.target else str(link.kind)
     if two:
@@ -151,10 +148,7 @@ def object_words(target: NamedObject, kind: WaitKind) -> str:
     return words
 
 
-def _python_line(stack: Iterable[Frame]) -> str:
-    frames = tuple(stack)
-    frame = next((f for f in frames if not _LIBRARY.search(f.file)), None)
-    frame = frame or next(iter(frames), None)
+def _python_line(frame: Frame | None) -> str:
     if frame is None:
         return ""
     name = frame.file.rpartition("/")[2]

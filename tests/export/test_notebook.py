@@ -37,6 +37,8 @@ def test_a_verdict_shows_headline_chain_and_advice(hung: Path) -> None:
     for text in (verdict.headline, verdict.advice, "a circle", *(link.call_text for link in verdict.chain)):
         assert text is not None
         assert text in shown.text
+    assert "p.join()" in shown.text, "the program's own line, not that of the library below it"
+    assert "The last waits for number 1" in shown.text
 
 
 def test_a_recording_shows_what_it_holds_and_names_are_escaped(finished: Path) -> None:
