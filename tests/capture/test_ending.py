@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from qtrace import pipeline
+from qtrace.capture.watch import _GRACE_NS
 from qtrace.errors import UsageError
 from qtrace.tracefile.reader import TraceReader
 from tests.support.processes import in_session, running, wait_until
@@ -76,18 +77,25 @@ def test_a_program_that_ignores_the_signal_is_killed_after_a_while(tmp_path: Pat
     assert end_of(recording)[0] == "interrupt"
 
 
+def _is_being_ended(recording: Path) -> bool:
+    with TraceReader(recording) as reader:
+        return reader.meta.get("end_reason") == "interrupt"
+
+
 def test_a_second_interrupt_kills_at_once(tmp_path: Path) -> None:
     """Who asks twice means it: the stubborn program does not get its time."""
     recording = tmp_path / "run.qtrace"
-    with running(words(recording, "waits_for_ever.py", str(tmp_path), "stubborn"), stderr=subprocess.PIPE) as process:
+    with running(words(recording, "waits_for_ever.py", str(tmp_path), "stubborn")) as process:
         wait_until(lambda: _ready(tmp_path), what="the program's start")
         process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        assert process.stderr.readline() == "\n"  # the verdict is told: the program is being ended
+        wait_until(lambda: _is_being_ended(recording), what="the first one's answer")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
         assert process.returncode == -signal.SIGKILL
     assert end_of(recording)[0] == "interrupt"
+    with TraceReader(recording) as reader:
+        times = {row[3]: row[0] for row in reader.rows("lifecycle") if row[3] in ("end-begins", "exit")}
+    assert times["exit"] - times["end-begins"] < _GRACE_NS, "it was killed when its time was over"
 
 
 def test_timeout_ends_the_program_with_status_124(tmp_path: Path) -> None:
