@@ -214,9 +214,9 @@ def _node(scene: Scene, groups: Groups, actor: Actor) -> Node:
         return _free(actor, Standing.RUNNING, "runs", WaitKind.EXTERNAL, in_call=False)
     events = tuple(resolve(scene, groups, actor, want) for want in thread.wants)
     events += _signal_events(scene, groups, actor, events)
-    if not events and thread.moved:
-        return _free(actor, Standing.RUNNING, "moved between the two looks", WaitKind.EXTERNAL, in_call=False)
     if not events:
+        if thread.moved:
+            return _free(actor, Standing.RUNNING, "moved between the two looks", WaitKind.EXTERNAL, in_call=False)
         return _free(actor, Standing.EXTERNAL, "is in a call that qtrace does not know", WaitKind.EXTERNAL)
     kind = events[0].kind if len(events) == 1 else _joint_kind(events)
     if kind is not WaitKind.GIL or _got_it(scene, thread):

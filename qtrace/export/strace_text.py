@@ -67,7 +67,9 @@ class _Printer:
         places = np.concatenate([np.arange(count), -1 - np.flatnonzero(returned)])
         # At the same time: first what ends (a place below zero), then what begins.
         order = np.lexsort((places >= 0, times))
-        events = deque(sorted([*self._signals(), *self._deaths()]))
+        events = deque(
+            sorted([*self._signals(), *self._deaths()], key=lambda event: event[:2])
+        )  # a signal, then its death
         for time, place in self._in_order(times, places, order):
             while events and events[0][0] < time:
                 self._event(*events.popleft())

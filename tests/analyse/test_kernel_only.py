@@ -129,3 +129,12 @@ def test_an_event_loop_that_nobody_wakes_keeps_no_end_open() -> None:
     )
     scene.thread(100, 100, "epoll_wait", Want(WaitKind.SOCKET_EMPTY, ObjectId("socket:[1]")))
     assert bare(scene).pattern is None
+
+
+@pytest.mark.parametrize(("moved", "kind"), [(True, VerdictKind.RUNNING), (False, VerdictKind.EXTERNAL)])
+def test_a_call_that_nothing_is_known_of_is_a_wait_only_where_it_lasts(moved: bool, kind: VerdictKind) -> None:
+    """Who has made others in between goes on."""
+    scene = SceneBuilder()
+    scene.process(100, name="app.py")
+    scene.thread(100, 100, "io_uring_enter", moved=moved)
+    assert explain_snapshot(scene.snapshot()).kind is kind
