@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype
 
+from qtrace.model.records import as_bytes
+
 NAMES = ("a0", "a1", "a2", "a3", "a4", "a5")
 _RECORD = np.dtype([(name, "<u8") for name in NAMES])
 
@@ -86,7 +88,7 @@ class ArgumentsArray(ExtensionArray):
         places = np.asarray(indices, dtype=np.int64)
         if allow_fill and (places < 0).any():
             raise ValueError("arguments cannot be missing")
-        return type(self)(self._records[places])
+        return type(self)(as_bytes(self._records)[places].view(self._records.dtype))
 
     def copy(self) -> ArgumentsArray:
         """Return the column again: it is never changed."""

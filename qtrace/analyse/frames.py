@@ -49,8 +49,7 @@ def present(values: np.ndarray[Any, Any], known: np.ndarray[Any, np.dtype[np.boo
 
 def named(codes: np.ndarray[Any, Any], names: list[str]) -> Any:
     """Return a string column from places in a list of names; NA where the place is negative."""
-    choices = np.array([*names, pd.NA], dtype=object)
-    return pd.array(choices[codes], dtype="string")
+    return pd.array(names, dtype="string").take(codes, allow_fill=True)
 
 
 def category(codes: np.ndarray[Any, Any], names: list[str]) -> pd.Categorical:

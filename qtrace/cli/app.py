@@ -91,7 +91,7 @@ def main() -> None:
     elif words[:1] and words[0] in _ON_TABLES:
         from qtrace.cli import memory
 
-        memory.keep_freed()
+        memory.for_large_tables()
     try:
         if words[:1] == ["record"]:
             _record_at_once(words[1:])

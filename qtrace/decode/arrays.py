@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +16,7 @@ IntArray: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 BoolArray: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 _NUMBERS = 1 << 16
+_PART = 1 << 16
 _HASH_BITS = 22
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Fibonacci hashing: the golden ratio in 64 bits."""
@@ -50,13 +51,22 @@ def kept(calls: CallArray, name: str, make: Callable[[], Any]) -> Any:
 
 def chosen(calls: CallArray, architecture: Architecture, names: Iterable[str]) -> BoolArray:
     """Return which calls have one of the names."""
-    wanted = np.zeros(_NUMBERS, dtype=bool)
-    for name in names:
-        number = number_of(name, architecture)
-        if number is not None:
-            wanted[number] = True
-    found: BoolArray = wanted[kept(calls, "nr", lambda: calls["nr"].astype(np.uint16))]
+    wanted = {number for name in names if (number := number_of(name, architecture)) is not None}
+    nr = kept(calls, "nr", lambda: calls["nr"].astype(np.uint16))
+    found = np.zeros(len(nr), dtype=bool)
+    for number in wanted.intersection(kept(calls, "numbers", lambda: _present(nr))):
+        found |= nr == number
     return found
+
+
+def _present(nr: np.ndarray[Any, np.dtype[np.uint16]]) -> frozenset[int]:
+    # Of the hundreds of calls that there are a program makes a dozen: a comparison with each costs less than a table.
+    return frozenset(np.flatnonzero(np.bincount(nr, minlength=1)).tolist())
+
+
+def parts_of(count: int) -> Iterator[slice]:
+    """Cut so many rows into parts whose columns stay in the processor's cache while they are worked on."""
+    return (slice(begin, begin + _PART) for begin in range(0, count, _PART))
 
 
 def blocking(calls: CallArray, architecture: Architecture) -> BoolArray:

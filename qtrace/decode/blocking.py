@@ -87,9 +87,10 @@ def blocked(calls: CallArray, meta: Mapping[str, str], floor_ns: int) -> BoolArr
     at = np.flatnonzero(found)
     ret = calls["ret"][at]
     found[at] = (ret >= 0) | np.isin(ret, _ERRORS_AFTER_WAITING)
-    found &= ~(chosen(calls, architecture, ["wait4"]) & ((calls["a2"] & np.uint64(_WNOHANG)) != 0))
-    fcntl = chosen(calls, architecture, ["fcntl"])
-    found &= ~fcntl | np.isin(calls["a1"], _WAITING_FCNTLS)
+    at = np.flatnonzero(chosen(calls, architecture, ["wait4"]))
+    found[at] &= (calls["a2"][at] & np.uint64(_WNOHANG)) == 0
+    at = np.flatnonzero(chosen(calls, architecture, ["fcntl"]))
+    found[at] &= np.isin(calls["a1"][at], _WAITING_FCNTLS)
     at = np.flatnonzero(futexes)
     found[at] = np.isin(calls["ret"][at], (0, _ETIMEDOUT, *_RESTARTS))
     found |= unfinished & (can | futexes)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -119,42 +120,65 @@ class Descriptors:
         if not len(self._keys) or not len(pid):
             return found
         place = self._places(pid, fd)
+        first, last = int(time_ns.min()), int(time_ns.max())
+        if not (self._at(last) - self._at(first)):
+            return self._numbers_as_of(first)[place]
         known = np.flatnonzero(place >= 0)
-        place, time = place[known], time_ns[known]
-        event = self._first[place]
-        count = self._first[place + 1] - event
-        single = count == 1
-        result = np.where(self._time[event] <= time, self._number[event], -1)
-        several = np.flatnonzero(~single)
-        if len(several):
-            result[several] = self._among_several(place[several], time[several])
-        found[known] = result
+        found[known] = self._among_several(place[known], time_ns[known])
         return found
 
-    def _places(self, pid: IntArray, fd: IntArray) -> IntArray:
-        # Through two small tables; a binary search in the keys would cost more than all the rest.
+    @cached_property
+    def _times(self) -> IntArray:
+        # Distinct times of events, in order.
+        return np.unique(self._time)
+
+    @cached_property
+    def _event_place(self) -> IntArray:
+        # For each event the place of its key.
+        return np.repeat(np.arange(len(self._keys)), np.diff(self._first))
+
+    def _at(self, time_ns: int) -> int:
+        # So many times of events are not later.
+        return int(np.searchsorted(self._times, time_ns, side="right"))
+
+    def _numbers_as_of(self, time_ns: int) -> IntArray:
+        # For each key the number at a time, and -1 behind the last, for keys that there are not.
+        found = np.full(len(self._keys) + 1, -1, dtype=np.int64)
+        before = np.flatnonzero(self._time <= time_ns)
+        found[self._event_place[before]] = self._number[before]  # of several for one key the last counts
+        return found
+
+    @cached_property
+    def _grid(self) -> tuple[IntArray, IntArray, int] | None:
+        # Row of each pid, places of keys by row and descriptor, and how wide a row is; None where that were too large.
         pids = np.unique(self._keys >> 32)
         fds = self._keys & 0xFFFFFFFF
         wide = int(fds.max()) + 1
         if len(pids) * wide > 1 << 26 or int(pids[-1]) >= 1 << 26:
-            place = np.searchsorted(self._keys, pid << 32 | fd)
-            place = np.minimum(place, len(self._keys) - 1)
-            return np.where(self._keys[place] == (pid << 32 | fd), place, -1)
+            return None
         row_of_pid = np.full(int(pids[-1]) + 1, -1, dtype=np.int64)
         row_of_pid[pids] = np.arange(len(pids))
         grid = np.full((len(pids) + 1) * wide, -1, dtype=np.int64)
         grid[row_of_pid[self._keys >> 32] * wide + fds] = np.arange(len(self._keys))
-        row = np.where((pid >= 0) & (pid <= pids[-1]), row_of_pid[np.clip(pid, 0, pids[-1])], -1)
+        return row_of_pid, grid, wide
+
+    def _places(self, pid: IntArray, fd: IntArray) -> IntArray:
+        # Through two small tables; a binary search in the keys would cost more than all the rest.
+        if self._grid is None:
+            place = np.searchsorted(self._keys, pid << 32 | fd)
+            place = np.minimum(place, len(self._keys) - 1)
+            return np.where(self._keys[place] == (pid << 32 | fd), place, -1)
+        row_of_pid, grid, wide = self._grid
+        last = len(row_of_pid) - 1
+        row = np.where((pid >= 0) & (pid <= last), row_of_pid[np.clip(pid, 0, last)], -1)
         inside = (row >= 0) & (fd >= 0) & (fd < wide)
         return grid[np.where(inside, row * wide + fd, len(grid) - 1)]
 
     def _among_several(self, place: IntArray, time: IntArray) -> IntArray:
         # One search over all keys at once: events and questions as (key, rank of the time).
-        times = np.unique(self._time)
-        wide = len(times) + 1
-        event_key = np.repeat(np.arange(len(self._keys)), np.diff(self._first))
-        events = event_key * wide + np.searchsorted(times, self._time, side="right")
-        asked = place * wide + np.searchsorted(times, time, side="right")
+        wide = len(self._times) + 1
+        events = self._event_place * wide + np.searchsorted(self._times, self._time, side="right")
+        asked = place * wide + np.searchsorted(self._times, time, side="right")
         last = np.searchsorted(events, asked, side="right") - 1
         return np.where(last >= self._first[place], self._number[np.maximum(last, 0)], -1)
 
@@ -163,7 +187,7 @@ class Descriptors:
         before = np.flatnonzero(self._time <= time_ns)
         if not len(before):
             return []
-        place = np.repeat(np.arange(len(self._keys)), np.diff(self._first))[before]
+        place = self._event_place[before]
         ends = np.append(np.flatnonzero(np.diff(place)), len(place) - 1)
         return [
             Held(int(key >> 32), int(key & 0xFFFFFFFF), int(self._number[at]), _ACCESS[self._access[at]])
@@ -173,7 +197,7 @@ class Descriptors:
 
     def write_ends_closed(self) -> tuple[IntArray, IntArray, IntArray]:
         """Return when descriptors that could write were closed: object's number, time, and process."""
-        place = np.repeat(np.arange(len(self._keys)), np.diff(self._first))
+        place = self._event_place
         writes = np.array(["w" in access for access in _ACCESS])[self._access]
         open_before = np.flatnonzero(writes[:-1] & (place[:-1] == place[1:]) & (self._number[:-1] != self._number[1:]))
         return (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, numbered
+from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, numbered, parts_of
 from qtrace.decode.descriptors import Descriptors, calls_with_descriptor
 from qtrace.decode.json_text import list_of, mapping_of
 from qtrace.model.records import CallFlag
@@ -117,9 +117,10 @@ def operands(
     architecture = architecture_of(meta)
     number = np.full(len(calls), -1, dtype=np.int32)
     names = _Names(descriptors.objects)
-    by_descriptor = np.flatnonzero(chosen(calls, architecture, calls_with_descriptor(architecture)))
-    fd = (calls["a0"][by_descriptor] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    number[by_descriptor] = _look_up(calls, by_descriptor, fd, descriptors)
+    by_descriptor = chosen(calls, architecture, calls_with_descriptor(architecture))
+    for part in parts_of(len(calls)):
+        at = np.flatnonzero(by_descriptor[part])
+        number[part][at] = _look_up(calls[part], at, "a0", descriptors)
     _file_locks(calls, meta, number, names)
     _polls(calls, chosen(calls, architecture, ("poll", "ppoll")), number, descriptors, details)
     mapping = _futexes(calls, chosen(calls, architecture, FUTEX_CALLS), number, names, words)
@@ -130,7 +131,9 @@ def operands(
     return Operands(number, names.objects, mapping)
 
 
-def _look_up(calls: CallArray, at: IntArray, fd: IntArray, descriptors: Descriptors) -> IntArray:
+def _look_up(calls: CallArray, at: IntArray, column: str, descriptors: Descriptors) -> IntArray:
+    """Return the number of the object that the descriptor in a column was; -1: unknown or closed."""
+    fd = (calls[column][at] & np.uint64(0xFFFFFFFF)).astype(np.int64)
     return descriptors.numbers_at(calls["pid"][at].astype(np.int64), fd, calls["start_ns"][at])
 
 
@@ -153,13 +156,14 @@ def _polls(
     descriptors: Descriptors,
     details: Iterable[tuple[Any, ...]],
 ) -> None:
-    single = np.flatnonzero(which & (calls["a1"] == 1) & ((calls["flags"] & int(CallFlag.HAS_HEAD)) != 0))
-    fd = (calls["head"][single] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    number[single] = _look_up(calls, single, fd, descriptors)
+    at = np.flatnonzero(which)
+    single = at[(calls["a1"][at] == 1) & ((calls["flags"][at] & int(CallFlag.HAS_HEAD)) != 0)]
+    number[single] = _look_up(calls, single, "head", descriptors)
     for place, watched in poll_sets(calls, which & (number < 0), details).items():
         if len(watched) == 1:
-            at = np.array([place])
-            number[place] = _look_up(calls, at, np.array([watched[0][0]]), descriptors)[0]
+            call = calls[place : place + 1]
+            fd = np.array([watched[0][0]])
+            number[place] = descriptors.numbers_at(call["pid"].astype(np.int64), fd, call["start_ns"])[0]
 
 
 def poll_sets(
@@ -227,8 +231,7 @@ def _waitids(
     calls: CallArray, which: BoolArray, number: np.ndarray[Any, Any], names: _Names, descriptors: Descriptors
 ) -> None:
     at = np.flatnonzero(which)
-    fd = (calls["a1"][at] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    pidfds = _look_up(calls, at, fd, descriptors)
+    pidfds = _look_up(calls, at, "a1", descriptors)
     for place, pidfd in zip(at.tolist(), pidfds.tolist(), strict=True):
         kind, child, pid = int(calls["a0"][place]), int(calls["a1"][place]), int(calls["pid"][place])
         if kind == _P_PID:

@@ -14,12 +14,12 @@ Connection's, and has a level but no messages.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
-from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, ends_of, kept
+from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, ends_of, kept, parts_of
 from qtrace.decode.blocking import unfinished_of
 from qtrace.decode.descriptors import Descriptors
 from qtrace.decode.inferred import UNSEEN, lengths_from_calls
@@ -141,8 +141,8 @@ def streams_of(calls: CallArray, meta: Mapping[str, str], descriptors: Descripto
     """Return what went through pipes, fifos and socketpairs."""
     architecture = architecture_of(meta)
     count = len(on.objects)
-    reads_from = np.full(count + 1, -1, dtype=np.int64)
-    writes_to = np.full(count + 1, -1, dtype=np.int64)
+    reads_from = np.full(count + 1, -1, dtype=np.int32)
+    writes_to = np.full(count + 1, -1, dtype=np.int32)
     for number, name in enumerate(on.objects):
         kind = name.partition(":")[0]
         if kind in ("pipe", "fifo"):
@@ -171,45 +171,59 @@ def streams_of(calls: CallArray, meta: Mapping[str, str], descriptors: Descripto
 
 
 def _transfers(
-    calls: CallArray, which: BoolArray, streams: IntArray, sized: BoolArray, *, keep_unfinished: bool
+    calls: CallArray, which: BoolArray, streams: np.ndarray[Any, Any], sized: BoolArray, *, keep_unfinished: bool
 ) -> Transfers:
     waiting = unfinished_of(calls)
-    at = np.flatnonzero(which & (streams >= 0))
-    moved = (calls["ret"][at] > 0) & ~waiting[at]
-    at = at[moved | waiting[at] if keep_unfinished else moved]
-    end = np.where(waiting[at], _NEVER, ends_of(calls)[at])
+    places = [_moving(calls, which, streams, part, keep_unfinished) for part in parts_of(len(calls))]
+    at = np.concatenate([*places, np.zeros(0, dtype=np.int64)])
     # First by end, then by stream, which keeps the former order: two sorts of nearly sorted or
     # small numbers are several times quicker than one by both.
+    end = ends_of(calls)[at]
+    end[waiting[at]] = _NEVER
     at = at[np.argsort(end, kind="stable")]
+    del end
     stream = streams[at]
     narrow = stream.astype(np.uint16) if stream.size and stream.max() < 1 << 16 else stream
-    order = np.argsort(narrow, kind="stable")
-    at, stream = at[order], stream[order]
-    unfinished = waiting[at]
-    asked = np.where(sized[at], calls["a2"][at].astype(np.int64), calls["ret"][at])
-    moved_bytes = np.where(unfinished, np.maximum(asked, 0), calls["ret"][at])
-    length, long_length = _lengths(calls, at, asked)
-    return Transfers(
-        stream,
-        at,
-        calls["start_ns"][at],
-        np.where(unfinished, _NEVER, calls["start_ns"][at] + calls["dur_ns"][at]),
-        moved_bytes,
-        asked,
-        length,
-        long_length,
-        unfinished,
-        calls["tid"][at].astype(np.int64),
-        calls["pid"][at].astype(np.int64),
-    )
+    at = at[np.argsort(narrow, kind="stable")]
+    found = Transfers(streams[at].astype(np.int64), at, *(np.empty(len(at), dtype) for dtype in _TRANSFER_COLUMNS))
+    for part in parts_of(len(at)):
+        _fill_in(found, part, calls, waiting, sized)
+    return found
+
+
+_TRANSFER_COLUMNS = (np.int64,) * 6 + (bool,) + (np.int64,) * 2
+
+
+def _moving(
+    calls: CallArray, which: BoolArray, streams: np.ndarray[Any, Any], part: slice, keep_unfinished: bool
+) -> IntArray:
+    # Places of a part's calls that moved bytes, or are still trying to.
+    at = np.flatnonzero(which[part] & (streams[part] >= 0))
+    waiting = unfinished_of(calls)[part][at]
+    moved = (calls["ret"][part][at] > 0) & ~waiting
+    found: IntArray = at[moved | waiting if keep_unfinished else moved] + part.start
+    return found
+
+
+def _fill_in(found: Transfers, part: slice, calls: CallArray, waiting: BoolArray, sized: BoolArray) -> None:
+    at = found.call[part]
+    unfinished, ret = waiting[at], calls["ret"][at]
+    found.unfinished[part] = unfinished
+    found.start_ns[part] = calls["start_ns"][at]
+    found.end_ns[part] = np.where(unfinished, _NEVER, ends_of(calls)[at])
+    found.asked[part] = asked = np.where(sized[at], calls["a2"][at].astype(np.int64), ret)
+    found.bytes[part] = np.where(unfinished, np.maximum(asked, 0), ret)
+    found.length[part], found.long_length[part] = _lengths(calls, at, asked)
+    found.tid[part], found.pid[part] = calls["tid"][at], calls["pid"][at]
 
 
 def _lengths(calls: CallArray, at: IntArray, asked: IntArray) -> tuple[IntArray, IntArray]:
-    has_head = (calls["flags"][at] & int(CallFlag.HAS_HEAD)) != 0
+    flags = calls["flags"][at]
+    has_head = (flags & int(CallFlag.HAS_HEAD)) != 0
     head = calls["head"][at]
     short = (head & np.uint64(0xFFFFFFFF)).astype(np.uint32).byteswap().view(np.int32).astype(np.int64)
     long = head.astype(np.uint64).byteswap().view(np.int64)
-    from_perf = (calls["flags"][at] & int(CallFlag.FROM_PERF)) != 0
+    from_perf = (flags & int(CallFlag.FROM_PERF)) != 0
     unknown = np.where(from_perf & ~has_head & (asked >= _HEADER), UNSEEN, -2)
     return np.where(has_head & (asked >= _HEADER), short, unknown), np.where(has_head & (asked >= 8), long, -2)
 
@@ -225,6 +239,9 @@ class _Framed:
     header: IntArray
 
 
+_Columns = TypeVar("_Columns", "Messages", "Fill")
+
+
 def messages_of(streams: Streams) -> Messages:
     """Return every message of every stream that carries a Connection's."""
     parts = []
@@ -232,9 +249,17 @@ def messages_of(streams: Streams) -> Messages:
         found = _messages_of(streams, stream)
         if found is not None:
             parts.append(found)
-    names = Messages.__dataclass_fields__
+    return _joined(Messages, parts)
+
+
+def _joined(kind: type[_Columns], parts: list[_Columns]) -> _Columns:
+    # Column by column, each given up when it has been joined: so not all of millions are there twice.
+    if len(parts) == 1:
+        return parts[0]
+    columns = [vars(part) for part in parts]
     empty = np.zeros(0, dtype=np.int64)
-    return Messages(**{name: np.concatenate([getattr(part, name) for part in parts] or [empty]) for name in names})
+    names = [field.name for field in fields(kind)]
+    return kind(**{name: np.concatenate([column.pop(name) for column in columns] or [empty]) for name in names})
 
 
 def _messages_of(streams: Streams, stream: int) -> Messages | None:
@@ -381,9 +406,7 @@ def fill_of(
         for stream in streams.numbers()
         if on.objects[stream].startswith("pipe:") and _is_whole(streams, stream, descriptors)
     ]
-    names = Fill.__dataclass_fields__
-    empty = np.zeros(0, dtype=np.int64)
-    return Fill(**{name: np.concatenate([getattr(part, name) for part in parts] or [empty]) for name in names})
+    return _joined(Fill, parts)
 
 
 def _is_whole(streams: Streams, stream: int, descriptors: Descriptors) -> bool:

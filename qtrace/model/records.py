@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import struct
 from enum import IntFlag
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CALL_FIELDS: list[tuple[str, str]] = [
     ("start_ns", "<i8"),  # CLOCK_MONOTONIC at entry (at attach, if AT_ATTACH)
@@ -36,6 +40,11 @@ EXIT_BYTES = 56
 """Likewise of sys_exit."""
 UNPAIRED = "the other half of the call was lost, or never seen"
 """Why an entry or exit in a ring has become no call: a reason of the table `losses`."""
+
+
+def as_bytes(records: np.ndarray[Any, np.dtype[np.void]]) -> np.ndarray[Any, np.dtype[np.void]]:
+    """Return records as mere bytes of the same size: NumPy picks and places these ten times as fast as fields."""
+    return records.view(f"V{records.dtype.itemsize}")
 
 
 class CallFlag(IntFlag):

@@ -18,14 +18,15 @@ import sqlite3
 import tempfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from qtrace.errors import RecordingError
-from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CALL_STRUCT, UNPAIRED, CallFlag
+from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CALL_STRUCT, UNPAIRED, CallFlag, as_bytes
 from qtrace.model.syscalls import Architecture
 from qtrace.tracefile.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     CallArray: TypeAlias = np.ndarray[Any, np.dtype[np.void]]
 
 Row: TypeAlias = tuple[Any, ...]
+_T = TypeVar("_T")
 
 LATEST_NS = 1 << 62
 """No machine has been up for 146 years: a later time is damage, and would overflow sums."""
@@ -394,24 +396,23 @@ class TraceReader:
         if self._in_rings is not None:
             pending = np.concatenate([self._in_rings.ended, pending])
         every = np.concatenate([*(some for some in starts if some is not None), pending["start_ns"]])
+        del starts
         order = np.argsort(every, kind="stable")
         place = np.empty(len(every), dtype=np.int64)
         place[order] = np.arange(len(every))
         del order, every
         records = np.empty(len(place), dtype=np.dtype(CALL_FIELDS))
         right = np.ones(len(place), dtype=bool)
-        filled = 0
-        for block, _, _, count, codec in blocks:
-            put = place[filled : filled + count]
-            filled += count
-            read = self._read_block(block, codec, count)
-            if read is None:
+        upto = np.cumsum([0, *(block[3] for block in blocks)]).tolist()
+        puts = [place[begin:end] for begin, end in pairwise(upto)]
+        todo = (
+            (self._packed(block), codec, records, put) for (block, *_, codec), put in zip(blocks, puts, strict=True)
+        )
+        for put, done in zip(puts, _ahead(_put, todo), strict=True):
+            if not done:
+                self._lose("blocks of calls")
                 right[put] = False
-            elif put[-1] - put[0] == count - 1 and np.all(np.diff(put) == 1):
-                records[put[0] : put[-1] + 1] = read
-            else:
-                records[put] = read
-        records[place[filled:]] = pending
+        as_bytes(records)[place[upto[-1] :]] = as_bytes(pending)
         return self._without_impossible(records, right)
 
     def _stored(self, block: int, size: int, limit: int) -> bytes | None:
@@ -441,21 +442,6 @@ class TraceReader:
             return np.frombuffer(raw, dtype=np.dtype(CALL_FIELDS))["start_ns"].copy()
         return np.cumsum(np.frombuffer(raw, dtype="<i8"))
 
-    def _read_block(self, block: int, codec: str, count: int) -> CallArray | None:
-        import numpy as np
-
-        size = count * CALL_BYTES
-        raw = self._stored(block, size, size + 1)
-        if raw is None:
-            self._lose("blocks of calls")
-            return None
-        if codec == "rows":
-            return np.frombuffer(raw, dtype=np.dtype(CALL_FIELDS))
-        records = np.empty(count, dtype=np.dtype(CALL_FIELDS))
-        for name, column in _columns_in(raw, codec, count).items():
-            records[name] = column
-        return records
-
     @property
     def block_ends(self) -> list[int]:
         """When the last call of each block returned."""
@@ -467,15 +453,10 @@ class TraceReader:
         Within a block calls stand in the order of their end. None for a block that cannot be read; it is not
         counted as lost, as somebody who reads all calls will find it.
         """
-        blocks = [(block, count * CALL_BYTES, codec) for block, _, _, count, codec in self._block_list if count]
-        # zlib works without the interpreter's lock: the next blocks are unpacked meanwhile.
-        with ThreadPoolExecutor(2, "qtrace-unpack") as pool:
-            ahead: deque[Future[bytes | None]] = deque()
-            for place, (_, size, codec) in enumerate(blocks):
-                for block, its_size, _ in blocks[place + len(ahead) : place + _AHEAD]:
-                    ahead.append(pool.submit(_unpacked, self._packed(block), its_size))
-                raw = ahead.popleft().result()
-                yield None if raw is None else _columns_in(raw, codec, size // CALL_BYTES)
+        blocks = [(block, count, codec) for block, _, _, count, codec in self._block_list if count]
+        todo = ((self._packed(block), count * CALL_BYTES) for block, count, _ in blocks)
+        for (_, count, codec), raw in zip(blocks, _ahead(_unpacked, todo), strict=True):
+            yield None if raw is None else _columns_in(raw, codec, count)
 
     def numbered(self, numbers: np.ndarray[Any, np.dtype[np.bool_]]) -> CallArray | None:
         """Return the calls of certain numbers, block by block, without those in progress: for few of many.
@@ -489,15 +470,11 @@ class TraceReader:
 
         blocks = [(block, count, codec) for block, _, _, count, codec in self._block_list if count]
         found = [np.empty(0, dtype=np.dtype(CALL_FIELDS))]
-        with ThreadPoolExecutor(2, "qtrace-unpack") as pool:
-            ahead: deque[Future[CallArray | None]] = deque()
-            for place in range(len(blocks)):
-                for block, count, codec in blocks[place + len(ahead) : place + _AHEAD]:
-                    ahead.append(pool.submit(_numbered_in, self._packed(block), codec, count, numbers))
-                some = ahead.popleft().result()
-                if some is None:
-                    return None
-                found.append(some)
+        todo = ((self._packed(block), codec, count, numbers) for block, count, codec in blocks)
+        for some in _ahead(_numbered_in, todo):
+            if some is None:
+                return None
+            found.append(some)
         return np.concatenate(found)
 
     def pending_calls(self) -> CallArray:
@@ -524,7 +501,7 @@ class TraceReader:
         impossible = int((~right).sum()) - unread
         if impossible:
             self._lose("calls with impossible times", impossible)
-        return records if unread + impossible == 0 else records[right]
+        return records if unread + impossible == 0 else as_bytes(records)[right].view(records.dtype)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection | None:
@@ -548,6 +525,35 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection | None:
         pass
     database.close()
     return None
+
+
+def _ahead(work: Callable[..., _T], todo: Iterable[tuple[Any, ...]]) -> Iterator[_T]:
+    """Do the work for each in turn, the next ones meanwhile: zlib and NumPy work without the interpreter's lock."""
+    with ThreadPoolExecutor(2, "qtrace-unpack") as pool:
+        begun: deque[Future[_T]] = deque()
+        for arguments in todo:
+            begun.append(pool.submit(work, *arguments))
+            if len(begun) > _AHEAD:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+
+
+def _put(packed: bytes | None, codec: str, records: CallArray, put: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
+    """Put a block's records where they belong; False where it cannot be read."""
+    import numpy as np
+
+    raw = _unpacked(packed, len(put) * CALL_BYTES)
+    if raw is None:
+        return False
+    if codec == "rows":
+        read = np.frombuffer(raw, dtype=records.dtype)
+    else:
+        read = np.empty(len(put), dtype=records.dtype)
+        for name, column in _columns_in(raw, codec, len(put)).items():
+            read[name] = column
+    as_bytes(records)[put] = as_bytes(read)
+    return True
 
 
 def _unpacked(packed: bytes | None, size: int) -> bytes | None:
