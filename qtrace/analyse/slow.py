@@ -114,7 +114,7 @@ def _telling(trace: Trace) -> pd.DataFrame:
 
 def _receivers(trace: Trace) -> set[int]:
     # A thread that waits for data that never comes is idle, not held up.
-    return set(trace.messages["receiver_tid"].dropna().astype("int64").tolist())
+    return set(trace.messages["receiver_tid"].dropna().unique().tolist())
 
 
 def _who(trace: Trace, tid: int) -> str:

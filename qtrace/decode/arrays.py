@@ -17,7 +17,7 @@ BoolArray: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 _NUMBERS = 1 << 16
 _PART = 1 << 16
-_HASH_BITS = 22
+_LEAST_HASH_BITS, _MOST_HASH_BITS = 14, 22
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Fibonacci hashing: the golden ratio in 64 bits."""
 
@@ -93,18 +93,25 @@ def numbered(keys: np.ndarray[Any, np.dtype[np.uint64]]) -> tuple[np.ndarray[Any
     """
     if not len(keys):
         return keys, np.zeros(0, dtype=np.int64)
-    slot = ((keys * _HASH_FACTOR) >> np.uint64(64 - _HASH_BITS)).astype(np.int64)
-    table = np.zeros(1 << _HASH_BITS, dtype=np.uint64)
+    bits = min(max(len(keys).bit_length() + 2, _LEAST_HASH_BITS), _MOST_HASH_BITS)
+    slot = ((keys * _HASH_FACTOR) >> np.uint64(64 - bits)).astype(np.int64)
+    table = np.zeros(1 << bits, dtype=np.uint64)
     table[slot] = keys
     if not np.array_equal(table[slot], keys):  # two keys in one slot
         distinct, inverse = np.unique(keys, return_inverse=True)
         return distinct, inverse
-    used = np.zeros(1 << _HASH_BITS, dtype=bool)
+    used = np.zeros(1 << bits, dtype=bool)
     used[slot] = True
     slots = np.flatnonzero(used)
-    place = np.empty(1 << _HASH_BITS, dtype=np.int64)
+    place = np.empty(1 << bits, dtype=np.int64)
     place[slots] = np.arange(len(slots))
     return table[slots], place[slot]
+
+
+def distinct(values: IntArray) -> list[int]:
+    """Return the distinct values in order: quick where most follow an equal one, as in columns sorted by them."""
+    changes = values[1:] != values[:-1]
+    return np.unique(np.concatenate([values[:1], values[1:][changes]])).tolist()  # type: ignore[no-any-return]
 
 
 def ends_of(calls: CallArray) -> IntArray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qtrace.decode.arrays import BoolArray, CallArray, IntArray, names_of
+from qtrace.decode.arrays import BoolArray, CallArray, IntArray, distinct, names_of
 from qtrace.decode.decoded import Decoded, Row, decode
 from qtrace.decode.family import Family, family_of
 from qtrace.decode.frames import StackRow, stack_rows
@@ -141,7 +141,7 @@ class Parts:
     @cached_property
     def object_rows(self) -> list[tuple[str, str, str, int | None, int | None, int | None]]:
         """(object id, kind, label, capacity, creator's pid, made at) by number."""
-        carriers = set(np.unique(self.messages.stream).tolist())
+        carriers = set(distinct(self.messages.stream))
         return [self._object_row(number, name, number in carriers) for number, name in enumerate(self.object_ids)]
 
     def _object_row(

@@ -19,7 +19,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from qtrace.decode.arrays import BoolArray, CallArray, IntArray, architecture_of, chosen, ends_of, kept, parts_of
+from qtrace.decode.arrays import (
+    BoolArray,
+    CallArray,
+    IntArray,
+    architecture_of,
+    chosen,
+    distinct,
+    ends_of,
+    kept,
+    parts_of,
+)
 from qtrace.decode.blocking import unfinished_of
 from qtrace.decode.descriptors import Descriptors
 from qtrace.decode.inferred import UNSEEN, lengths_from_calls
@@ -124,8 +134,7 @@ class Streams:
 
     def numbers(self) -> list[int]:
         """Return the streams that were written to or read from."""
-        found: list[int] = np.union1d(self.writes.stream, self.reads.stream).tolist()
-        return found
+        return sorted({*distinct(self.writes.stream), *distinct(self.reads.stream)})
 
     def written(self, stream: int) -> int:
         """Return how many bytes were put into a stream by writes that returned."""
@@ -245,7 +254,7 @@ _Columns = TypeVar("_Columns", "Messages", "Fill")
 def messages_of(streams: Streams) -> Messages:
     """Return every message of every stream that carries a Connection's."""
     parts = []
-    for stream in np.unique(streams.writes.stream).tolist():
+    for stream in distinct(streams.writes.stream):
         found = _messages_of(streams, stream)
         if found is not None:
             parts.append(found)

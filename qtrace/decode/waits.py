@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from qtrace.decode.arrays import BoolArray, CallArray, IntArray, chosen, ends_of
+from qtrace.decode.arrays import BoolArray, CallArray, IntArray, chosen, distinct, ends_of
 from qtrace.decode.blocking import blocked, floor_of, futex_waits, futex_wakes
 from qtrace.decode.decoded import Decoded
 from qtrace.decode.streams import READS, WRITES, Streams
@@ -226,7 +226,7 @@ def _by_futex(decoded: Decoded, at: IntArray, kind: np.ndarray[Any, Any]) -> Wok
 
 def _by_writer(calls: CallArray, streams: Streams, place: IntArray) -> Woken:
     # The first byte that a waiting reader got was not there before: who wrote it woke the reader.
-    found = [_first_byte_writers(streams, stream, place) for stream in np.unique(streams.reads.stream).tolist()]
+    found = [_first_byte_writers(streams, stream, place) for stream in distinct(streams.reads.stream)]
     return _joined(found)
 
 
