@@ -48,7 +48,7 @@ class _Known:
     """Descriptor to whether the first bytes of its messages are wanted."""
     words: set[int] = field(default_factory=set)
     private_words: int = 0
-    maps: list[procfs.Mapping] = field(default_factory=list)
+    maps: procfs.Maps = procfs.NO_MAPS
 
 
 class CallHooks:
@@ -220,13 +220,13 @@ class CallHooks:
             if known.private_words > PRIVATE_WORDS:
                 return
         known.words.add(address)
-        mapping = mapping_of(known.maps, address)
+        mapping = known.maps.at(address)
         if mapping is None:
             try:
-                known.maps = procfs.mappings(pid)
+                known.maps = procfs.maps_of(pid)
             except OSError:
                 return
-            mapping = mapping_of(known.maps, address)
+            mapping = known.maps.at(address)
         self._sink("words", (now, pid, address, *word_object(mapping, pid, address, private)))
 
     def _duration(self, tid: int, address: int) -> int | None:
@@ -276,11 +276,6 @@ def _untraced_again(tid: int, pid: int, call: list[int], ret: int, now: int) -> 
     if call[1] & _CLONE_UNTRACED:
         ptrace_calls.set_first_argument(tid, call[1])
     return None
-
-
-def mapping_of(maps: list[procfs.Mapping], address: int) -> procfs.Mapping | None:
-    """Return the mapping that an address lies in."""
-    return next((mapping for mapping in maps if mapping.start <= address < mapping.end), None)
 
 
 def word_object(mapping: procfs.Mapping | None, pid: int, address: int, private: bool) -> tuple[str, str]:

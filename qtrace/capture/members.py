@@ -117,7 +117,7 @@ def _is_python(pid: int) -> bool:
 
 def _maps_libpython(pid: int) -> bool:
     try:
-        return any("/libpython3" in mapping.path for mapping in procfs.mappings(pid))
+        return "/libpython3" in procfs.maps_of(pid).text
     except OSError:
         return False
 

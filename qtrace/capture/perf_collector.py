@@ -43,8 +43,7 @@ _IDLE_MS = 50
 _WINDOW_NS = 100_000_000
 _BUSY_BYTES_PER_SECOND = 4 << 20
 """Some 28,000 calls a second. Making calls of fewer costs the program next to nothing."""
-_BUSY_TAKE_BYTES = 1 << 20
-"""So much at once means busy before a window is over."""
+_SHORTEST_BURST_NS = 20_000_000
 _FEW_BYTES = 1 << 20
 """So little is made calls of before a commit (10 ms), so that none of it need be stored as it came."""
 _MOST_BYTES = 128 << 20
@@ -143,8 +142,10 @@ class Collector(threading.Thread):
         self._backlog = Backlog()
         self._last_seen = LastSeen()
         self._due = threading.Event()
-        self._over = self._closed = self._busy = False
-        self._window_ns = self._window_bytes = 0
+        self._over = self._closed = False
+        self._busy = True
+        """Until the first window is over: what is short is over by then."""
+        self._window_ns, self._window_bytes = time.monotonic_ns(), 0
         self.foreign: dict[int, list[list[int]]] = {}
         """See `Tracees.foreign`."""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -234,6 +235,7 @@ class Collector(threading.Thread):
 
     def run(self) -> None:
         """Take whenever a ring has filled up to its mark, or a moment has passed."""
+        self._window_ns = time.monotonic_ns()
         making = threading.Thread(target=self._run_making, name="qtrace-perf-calls", daemon=True)
         making.start()
         poll = select.poll()
@@ -271,10 +273,9 @@ class Collector(threading.Thread):
         contents = [(kind, ring.take()) for kind, rings in self._by_kind() for ring in rings]
         if late and self._late is not None:
             contents += self._late.without_twins(late, contents)
-        # Every ring was read after this time.
-        self._taken_ns = now
+        before, self._taken_ns = self._taken_ns, now  # every ring was read after this time
         contents = [(kind, raw) for kind, raw in contents if raw]
-        self._is_busy(sum(len(raw) for _, raw in contents), now)
+        self._is_busy(sum(len(raw) for _, raw in contents), now, now - before)
         if not contents and (self._backlog.takes or self._busy):
             return
         take = self._backlog.add(now, contents)
@@ -284,14 +285,14 @@ class Collector(threading.Thread):
     def _by_kind(self) -> tuple[tuple[str, tuple[Ring, ...]], ...]:
         return ("enter", self._rings.enters), ("exit", self._rings.exits)
 
-    def _is_busy(self, taken_bytes: int, now: int) -> None:
+    def _is_busy(self, taken_bytes: int, now: int, since_ns: int) -> None:
         self._window_bytes += taken_bytes
         spent = now - self._window_ns
         if spent >= _WINDOW_NS:
-            self._busy = self._window_bytes * 1_000_000_000 > _BUSY_BYTES_PER_SECOND * spent
+            self._busy = _is_much(self._window_bytes, spent)
             self._window_ns, self._window_bytes = now, 0
-        elif taken_bytes >= _BUSY_TAKE_BYTES:
-            self._busy = True
+        elif _is_much(taken_bytes, max(since_ns, _SHORTEST_BURST_NS)):
+            self._busy = True  # before a window is over
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -334,6 +335,17 @@ class Collector(threading.Thread):
         return True
 
     def _make(self, take: Take) -> None:
+        if take.parts or self._ends or self._pairing.has_waiting:
+            self._make_calls(take)
+        with self._take_lock:
+            all_made = not self._backlog.takes
+            if all_made:
+                self._last_seen.calls.clear()
+        if all_made:
+            self._look_into_open_calls(time.monotonic_ns())
+        self._done_ns = min(take.horizon_ns, self._taken_ns)
+
+    def _make_calls(self, take: Take) -> None:
         horizon = take.horizon_ns
         enters, lost = take.records("enter")
         if lost:
@@ -349,13 +361,6 @@ class Collector(threading.Thread):
             order = np.argsort(calls["start_ns"] + calls["dur_ns"], kind="stable")
             self._made.append(calls[order].tobytes())
             self._made_bytes += len(self._made[-1])
-        with self._take_lock:
-            all_made = not self._backlog.takes
-            if all_made:
-                self._last_seen.calls.clear()
-        if all_made:
-            self._look_into_open_calls(time.monotonic_ns())
-        self._done_ns = min(horizon, self._taken_ns)
 
     def _without_foreign(self, records: Array) -> Array:
         """Leave out the calls of 32-bit programs: the rings tell their numbers, which mean other calls here.
@@ -370,10 +375,9 @@ class Collector(threading.Thread):
         return records[~wrong]
 
     def _look_up_some(self, rows: list[tuple[int, int, str, bytes]]) -> None:
-        for _, time_ns, kind, raw in rows:
-            if kind == "enter":
-                for records in records_of(raw, ENTER)[0]:
-                    self._hooks.look_up(records[::_SAMPLED], time_ns)
+        pieces = [records for _, _, kind, raw in rows if kind == "enter" for records in records_of(raw, ENTER)[0]]
+        if pieces:
+            self._hooks.look_up(np.concatenate([records[::_SAMPLED] for records in pieces]), rows[-1][1])
 
     # --- what is missing -------------------------------------------------------------------------
 
@@ -435,6 +439,10 @@ class Collector(threading.Thread):
         line = procfs.syscall_line(tid, tid)
         found = procfs.parse_numbers(line) if line is not None else None
         return found is not None and [found[0], *found[1]][:4] == call[:4]
+
+
+def _is_much(taken_bytes: int, spent_ns: int) -> bool:
+    return taken_bytes * 1_000_000_000 > _BUSY_BYTES_PER_SECOND * spent_ns
 
 
 def _all_of(entries: list[_Entry]) -> list[_Entry]:

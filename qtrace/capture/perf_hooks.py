@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qtrace.capture import procfs
-from qtrace.capture.callhooks import PRIVATE_WORDS, CallHooks, mapping_of, word_object
+from qtrace.capture.callhooks import PRIVATE_WORDS, CallHooks, word_object
 from qtrace.model.futex import FUTEX_PRIVATE
 from qtrace.model.syscalls import Architecture, by_number, number_of
 from qtrace.tracefile.rings import Array
@@ -40,8 +39,8 @@ class _Image:
 
     words: set[int] = field(default_factory=set)
     private_words: int = 0
-    maps: list[procfs.Mapping] = field(default_factory=list)
-    last_look: Callable[[], list[procfs.Mapping]] | None = None
+    maps: procfs.Maps = procfs.NO_MAPS
+    last_look: procfs.Maps | None = None
     """The mappings as they were just before the image ended."""
     end_ns: int | None = None
 
@@ -70,11 +69,11 @@ class PerfHooks(CallHooks):
             for name in os.listdir(f"/proc/{pid}/fd"):
                 if int(name) not in known.fds:
                     self._sight(pid, int(name), now)
-            raw = open(f"/proc/{pid}/maps", "rb").read()  # noqa: SIM115
+            maps = procfs.maps_of(pid)
         except OSError:
             return
         image = self._image(pid)
-        image.last_look = lambda: procfs.parse_mappings(raw.decode(errors="replace"))
+        image.last_look = maps
 
     def _exec_failed(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> None:
         if ret < 0:
@@ -138,11 +137,12 @@ class PerfHooks(CallHooks):
             image.private_words += 1
             if image.private_words > PRIVATE_WORDS:
                 return
-        mapping = mapping_of(image.maps, address)
+        mapping = image.maps.at(address)
         if mapping is None:
-            image.maps = self._mappings(pid, image) or image.maps
-            mapping = mapping_of(image.maps, address)
-        if mapping is None and not image.maps:
+            maps = self._mappings(pid, image)
+            image.maps = maps if maps.text else image.maps
+            mapping = image.maps.at(address)
+        if not image.maps.text:
             return
         image.words.add(address)
         self._sink("words", (time_ns, pid, address, *word_object(mapping, pid, address, private)))
@@ -154,15 +154,15 @@ class PerfHooks(CallHooks):
         return self._image(pid)
 
     @staticmethod
-    def _mappings(pid: int, image: _Image) -> list[procfs.Mapping]:
+    def _mappings(pid: int, image: _Image) -> procfs.Maps:
         if image.last_look is not None:
-            return image.last_look()
+            return image.last_look
         if image.end_ns is not None:
-            return []
+            return procfs.NO_MAPS
         try:
-            return procfs.mappings(pid)
+            return procfs.maps_of(pid)
         except OSError:
-            return []
+            return procfs.NO_MAPS
 
     def _drop_old(self, horizon_ns: int) -> None:
         for pid, images in self._images.copy().items():

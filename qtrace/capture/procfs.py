@@ -202,20 +202,6 @@ class Mapping:
     path: str
 
 
-def mappings(pid: int) -> list[Mapping]:
-    """Return a process's memory mappings; empty if it is gone.
-
-    Raises:
-        PermissionError: They may not be read.
-    """
-    return parse_mappings(maps_of(pid).text)
-
-
-def parse_mappings(text: str) -> list[Mapping]:
-    """Return the mappings that a /proc/PID/maps shows."""
-    return [_mapping(line) for line in text.splitlines()]
-
-
 def _mapping(line: str) -> Mapping:
     fields = line.split(None, 5)
     start, _, end = fields[0].partition("-")
@@ -270,6 +256,10 @@ class Maps:
         if words not in self.text:
             return False
         return any(words in line and line.split(None, 2)[1][3] == "s" for line in self.text.splitlines())
+
+
+NO_MAPS = Maps("")
+"""Nothing is known."""
 
 
 def maps_of(pid: int) -> Maps:

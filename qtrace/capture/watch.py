@@ -14,11 +14,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qtrace.capture.machine import architecture
 from qtrace.capture.memory import MemoryReader
 from qtrace.capture.perf_events import at_ease
+from qtrace.model.behind import needed_memory
 from qtrace.model.kinds import STUCK, Certainty
 from qtrace.model.syscalls import by_number
 
@@ -41,13 +43,26 @@ _STACK_BURST_NS = 1_000_000_000
 _HOT_CALLS_PER_SECOND = 5_000
 """Of so many calls each waits for the CPUs that py-spy takes: then there is no second on top, and a wait that
 lasts gets its stack when py-spy's share has grown so far."""
-_PACE_NS = 100_000_000
+_PACE_NS = 40_000_000
+"""Less than a tick."""
 _STACK_NS = 50_000_000
 """What a dump takes, until one has been made."""
 _BUSY_STOPS_PER_SECOND = 2_000
 _SLOWEST_LOOK_NS = 30_000_000_000
+_LOOK_SHARE = 0.01
+_LOOK_BURST_NS = 1_000_000_000
+"""Looks may have taken this share of the time, and a second on top, when one is to come early."""
 _GRACE_NS = 2_000_000_000
 """Between the polite signal and SIGKILL."""
+
+
+@dataclass(slots=True)
+class _Still:
+    """How many calls there had been, since when there are no more, and whether that was looked at."""
+
+    calls: int
+    since_ns: int
+    is_known: bool = False
 
 
 class Watch(threading.Thread):
@@ -93,13 +108,15 @@ class Watch(threading.Thread):
         self._last_stack_ns = _STACK_NS
         self._postponed: dict[int, int] = {}
         """Entry of the wait whose stack has to wait for a better time, by tid."""
-        self._is_hot = False
+        self._is_hot = True  # until the calls have been counted for a moment
         self._pace = (self._start_ns, 0)
         """When the calls were counted last, and how many there had been."""
         self._skipped_stacks = 0
         self._last_stops = 0
         self._next_look_ns = self._start_ns + min(options.hang_after_ns, 1_000_000_000)
         self._look_every_ns = max(options.hang_after_ns // 3, 300_000_000)
+        self._look_spent_ns = 0
+        self._still = _Still(0, self._start_ns)
         self._told: set[str] = set()
         self._kill_at_ns: int | None = None
         self._memory = MemoryReader()
@@ -150,7 +167,7 @@ class Watch(threading.Thread):
             return
         self._look_at_pace(now)
         self._stacks_of_long_waits(now)
-        if now >= self._next_look_ns:
+        if self._has_come_to_rest(now) or now >= self._next_look_ns:
             self._look(now)
 
     def _note_once(self, note: str) -> None:
@@ -180,6 +197,13 @@ class Watch(threading.Thread):
             self._is_hot = (seen - before) * 1_000_000_000 > _HOT_CALLS_PER_SECOND * (now - since)
             self._pace = (now, seen)
 
+    def _has_become_hot(self, now: int) -> bool:
+        # The calls of the last moment may still be where nobody has looked.
+        self._loop.calls_in_progress()
+        since, before = self._pace
+        seen = self._loop.calls_seen() - before
+        return seen * 1_000_000_000 > _HOT_CALLS_PER_SECOND * max(now - since, _PACE_NS)
+
     def _stacks_of_long_waits(self, now: int) -> None:
         fresh: dict[int, dict[int, int]] = {}
         calls = self._loop.calls_lately()
@@ -203,6 +227,7 @@ class Watch(threading.Thread):
             for gone in [tid for tid in known if tid not in self._loop.tracees.pid_of]:
                 del known[gone]
         self._named.intersection_update(self._loop.tracees.pid_of)
+        self._is_hot = self._is_hot or (bool(fresh) and self._has_become_hot(now))
         for pid, waits in fresh.items():
             self._take_stacks(pid, waits)
 
@@ -211,8 +236,6 @@ class Watch(threading.Thread):
         return process is not None and process.exe.rpartition("/")[2].startswith("python")
 
     def _keep_memory(self, tid: int, start: int, call: list[int]) -> None:
-        from qtrace.model.wants import needed_memory
-
         row = self._names.get(call[0])
         if row is None:
             return
@@ -225,8 +248,6 @@ class Watch(threading.Thread):
             self._writer.add_row("details", (tid, start, "memory", json.dumps(found)))
 
     def _take_stacks(self, pid: int, waits: dict[int, int]) -> None:
-        from qtrace.capture import pystacks
-
         now = time.monotonic_ns()
         share = int((now - self._start_ns) * _STACK_SHARE)
         if self._is_hot and self._stack_spent_ns + self._last_stack_ns > share:
@@ -236,6 +257,8 @@ class Watch(threading.Thread):
             self._skipped_stacks += sum(1 for tid in waits if not self._attempts[tid][1])
             self._tried(waits)
             return
+        from qtrace.capture import pystacks
+
         with at_ease():
             dump = pystacks.dump(pid, list(waits))
         self._last_stack_ns = time.monotonic_ns() - now
@@ -278,6 +301,22 @@ class Watch(threading.Thread):
 
     # --- hangs -----------------------------------------------------------------------------------
 
+    def _has_come_to_rest(self, now: int) -> bool:
+        """Whether all threads have been in calls for `--hang-after`, which they were not at the last look.
+
+        Then the next look comes early, however rare looks have become.
+        """
+        seen = self._loop.calls_seen()
+        if seen != self._still.calls:
+            self._still = _Still(seen, now)
+            return False
+        if self._still.is_known or now - self._still.since_ns < self._options.hang_after_ns:
+            return False
+        self._still.is_known = True
+        calls = self._loop.calls_in_progress()
+        rests = all(tid in calls for tid in self._loop.tracees.pid_of.copy())
+        return rests and self._look_spent_ns < _LOOK_BURST_NS + _LOOK_SHARE * (now - self._start_ns)
+
     def _look(self, now: int) -> None:
         seen = self._loop.calls_seen()
         stops, self._last_stops = seen - self._last_stops, seen
@@ -286,12 +325,19 @@ class Watch(threading.Thread):
             return
         if self._root in self._loop.tracees.threads and now - self._start_ns < self._options.hang_after_ns:
             return  # nobody can have stood for so long yet, and the first look takes 0.15 s of CPU time
+        self._still.is_known = True
         snapshot, verdict = self._looked()
+        self._look_spent_ns += time.monotonic_ns() - now
         if snapshot is None or verdict is None or verdict.kind not in STUCK:
-            # An idle server is looked at ever less often.
-            self._look_every_ns = min(self._look_every_ns * 3 // 2, _SLOWEST_LOOK_NS)
+            # An idle server is looked at ever less often, and one that computes still less: a look takes its CPUs.
+            every = self._look_every_ns * 3 // 2
+            if snapshot is not None and any(thread.state == "R" for thread in snapshot.threads.values()):
+                every = max(self._look_every_ns * 3, self._options.hang_after_ns)
+                self._next_look_ns = now + every
+            self._look_every_ns = min(every, _SLOWEST_LOOK_NS)
             return
         self._look_every_ns = max(self._options.hang_after_ns // 3, 300_000_000)
+        self._next_look_ns = now + self._look_every_ns
         ends = self._options.end_on_hang and not self._attached
         if verdict.certainty is Certainty.PROVEN and self._holds_the_program(verdict):
             stood = self._stood_for(verdict, now) >= self._options.hang_after_ns

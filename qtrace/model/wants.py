@@ -7,11 +7,11 @@ the manual; struct layouts of linux/futex.h, poll.h and bits/types of 64-bit gli
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from qtrace.model.behind import MOST_WATCHED, POLLFD, TIMESPEC, WAITV
 from qtrace.model.futex import (
     FUTEX_CLOCK_REALTIME,
     FUTEX_COMMAND,
@@ -25,11 +25,6 @@ from qtrace.model.kinds import ObjectKind, WaitKind
 from qtrace.model.snapshot import Want
 
 NS = 1_000_000_000
-_TIMESPEC = struct.Struct("<qq")
-_POLLFD = struct.Struct("<iHH")
-_WAITV = struct.Struct("<QQII")
-_MOST_WATCHED = 4096
-"""A poll set is read up to this many descriptors."""
 
 POLLIN, POLLPRI, POLLOUT = 1, 2, 4
 CLOCK_REALTIME, CLOCK_MONOTONIC = 0, 1
@@ -116,10 +111,10 @@ def _transfer_kind(kind: ObjectKind, access: str) -> WaitKind:
 
 
 def _timespec(address: int, context: CallContext) -> int | None:
-    raw = context.memory(address, _TIMESPEC.size) if address else b""
-    if len(raw) < _TIMESPEC.size:
+    raw = context.memory(address, TIMESPEC.size) if address else b""
+    if len(raw) < TIMESPEC.size:
         return None
-    seconds, nanoseconds = _TIMESPEC.unpack(raw)
+    seconds, nanoseconds = TIMESPEC.unpack(raw)
     return int(seconds * NS + nanoseconds)
 
 
@@ -141,10 +136,10 @@ def _milliseconds(value: int) -> int | None:
 
 def pollfds_of(args: Sequence[int], context: CallContext) -> list[tuple[int, int]]:
     """Return descriptors and events of a poll set."""
-    count = min(args[1], _MOST_WATCHED)
-    raw = context.memory(args[0], count * _POLLFD.size) if count else b""
-    whole = raw[: len(raw) - len(raw) % _POLLFD.size]
-    return [(fd, events) for fd, events, _ in _POLLFD.iter_unpack(whole) if fd >= 0]
+    count = min(args[1], MOST_WATCHED)
+    raw = context.memory(args[0], count * POLLFD.size) if count else b""
+    whole = raw[: len(raw) - len(raw) % POLLFD.size]
+    return [(fd, events) for fd, events, _ in POLLFD.iter_unpack(whole) if fd >= 0]
 
 
 def _poll(name: str, args: Sequence[int], context: CallContext) -> Wanted:
@@ -185,7 +180,7 @@ def _watches(watched: Sequence[tuple[int, int]], context: CallContext) -> tuple[
 
 def selected_of(args: Sequence[int], context: CallContext) -> list[tuple[int, int]]:
     """Return descriptors and events of a select's sets."""
-    count = min(args[0] & 0xFFFFFFFF, _MOST_WATCHED)
+    count = min(args[0] & 0xFFFFFFFF, MOST_WATCHED)
     found: dict[int, int] = {}
     for address, events in ((args[1], POLLIN), (args[2], POLLOUT), (args[3], POLLPRI)):
         bits = int.from_bytes(context.memory(address, (count + 63) // 64 * 8), "little") if address and count else 0
@@ -235,11 +230,11 @@ def _until(address: int, clock: int, context: CallContext) -> int | None:
 
 
 def _futex_waitv(name: str, args: Sequence[int], context: CallContext) -> Wanted:
-    raw = context.memory(args[0], min(args[1], 128) * _WAITV.size)
-    whole = raw[: len(raw) - len(raw) % _WAITV.size]
+    raw = context.memory(args[0], min(args[1], 128) * WAITV.size)
+    whole = raw[: len(raw) - len(raw) % WAITV.size]
     wants = tuple(
         Want(WaitKind.LOCK, context.word(address, bool(flags & FUTEX_PRIVATE)))
-        for _, address, flags, _ in _WAITV.iter_unpack(whole)
+        for _, address, flags, _ in WAITV.iter_unpack(whole)
     )
     return Wanted(wants, _until(args[3], args[4], context))
 
@@ -290,11 +285,11 @@ def _restart(name: str, args: Sequence[int], context: CallContext) -> Wanted:
     Only calls with a timeout restart like this (linux/restart_block.h: futex, nanosleep, poll), so
     the clock ends it, whatever else it waits for.
     """
-    pollfds = pollfds_of(args, context) if 0 < args[1] < _MOST_WATCHED else []
+    pollfds = pollfds_of(args, context) if 0 < args[1] < MOST_WATCHED else []
     known = [fd for fd, _ in pollfds if context.object_of(Fd(fd)) is not None]
     if known and len(known) == len(pollfds):
         return Wanted(_watches(pollfds, context), _milliseconds(args[2]) or 0)
-    if args[0] > _MOST_WATCHED and args[1] & FUTEX_COMMAND in FUTEX_WAITS and args[3]:
+    if args[0] > MOST_WATCHED and args[1] & FUTEX_COMMAND in FUTEX_WAITS and args[3]:
         return Wanted((Want(WaitKind.LOCK, context.word(args[0], bool(args[1] & FUTEX_PRIVATE))),), 0)
     return Wanted((Want(WaitKind.SLEEP, _CLOCK),), 0)
 
@@ -340,35 +335,3 @@ _FAMILIES = {
     "io_uring_enter": _outside,
     "ioctl": _outside,
 }
-
-
-def needed_memory(name: str, args: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the ranges (address, bytes) that `wants_of` will ask for, so that they can be kept."""
-    if name in ("poll", "ppoll", "restart_syscall"):
-        if 0 < args[1] <= _MOST_WATCHED:
-            yield args[0], args[1] * _POLLFD.size
-        if name == "ppoll":
-            yield args[2], _TIMESPEC.size
-    elif name in ("select", "pselect6"):
-        size = (min(args[0] & 0xFFFFFFFF, _MOST_WATCHED) + 63) // 64 * 8
-        yield from ((address, size) for address in args[1:4] if address and size)
-        yield args[4], _TIMESPEC.size
-    elif name == "futex_waitv":
-        yield args[0], min(args[1], 128) * _WAITV.size
-        yield args[3], _TIMESPEC.size
-    else:
-        place = _TIMESPEC_ARGUMENT.get(name)
-        if place is not None:
-            yield args[place], _TIMESPEC.size
-
-
-_TIMESPEC_ARGUMENT = {
-    "futex": 3,
-    "futex_wait": 4,
-    "nanosleep": 0,
-    "clock_nanosleep": 2,
-    "rt_sigtimedwait": 2,
-    "epoll_pwait2": 3,
-    "semtimedop": 3,
-}
-"""Calls with a timeout behind a pointer: which argument it is."""

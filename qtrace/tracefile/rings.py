@@ -200,6 +200,11 @@ class Pairing:
         """How many entries and exits came without their other half."""
         return self._threads.unpaired
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something was later than the last horizon."""
+        return bool(len(self._enters) or len(self._exits) or self._ends)
+
     def pid_of(self, tid: int) -> int:
         """Return the process of a thread that is in a call."""
         return self._threads.pid_of.get(tid, tid)
