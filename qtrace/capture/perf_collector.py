@@ -18,25 +18,25 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
-
-import numpy as np
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from qtrace.capture import procfs
 from qtrace.capture.callhooks import duration_of
 from qtrace.capture.memory import MemoryReader
-from qtrace.capture.perf_backlog import LAYOUTS, Backlog, LastSeen, Take
+from qtrace.errors import EngineError
 from qtrace.model.futex import FUTEX_COMMAND, FUTEX_WAITS
-from qtrace.model.records import CALL_FIELDS, ENTER_BYTES, UNPAIRED, CallFlag
+from qtrace.model.records import ENTER_BYTES, UNPAIRED, CallFlag
 from qtrace.model.syscalls import Architecture, by_number
-from qtrace.tracefile.rings import ENTER, Array, End, OpenCall, Pairing, records_of
-from qtrace.tracefile.writer import RingState, TraceWriter
+from qtrace.tracefile.writer import NO_RINGS, RingState, TraceWriter
 
 if TYPE_CHECKING:
+    from qtrace.capture.perf_backlog import Backlog, LastSeen, Take
     from qtrace.capture.perf_events import Ring, Rings
     from qtrace.capture.perf_hooks import PerfHooks
+    from qtrace.capture.perf_late import LateRings
     from qtrace.capture.tracees import RowSink
+    from qtrace.tracefile.rings import Array, OpenCall, Pairing
 
 _IDLE_MS = 50
 """How old a record may get in a ring that does not fill up."""
@@ -57,39 +57,18 @@ _SAMPLED = 64
 """Of what waits each so-manieth entry is looked into at once: what it is on may be gone later."""
 _LONG_NS = 20_000_000
 """A call in progress for so long is worth a look at its memory."""
-_CALL = np.dtype(CALL_FIELDS)
 _HAS_HEAD = int(CallFlag.HAS_HEAD)
 _FOREVER = 1 << 62
 _STATE_PARTS = {"open": 0, "interrupted": -1, "enter": -2, "exit": -3}
 _Entry = TypeVar("_Entry")
 
 
-class LateRings:
-    """Rings of threads that were found late, and that may have inherited the events of the others, too."""
+class _Tools(NamedTuple):
+    """What works on records, with NumPy: loaded while the program starts."""
 
-    def __init__(self, rings: Rings, tids: Iterable[int]) -> None:
-        self._rings = rings
-        self._tids = np.array(sorted(tids), np.int32)
-        self._inherited = np.zeros(len(self._tids), bool)
-
-    def take(self) -> list[tuple[str, bytes]]:
-        """Return what they give: to be asked before the others, which then have no less of the same threads."""
-        kinds = (("enter", self._rings.enters), ("exit", self._rings.exits))
-        return [(kind, raw) for kind, rings in kinds for ring in rings if (raw := ring.take())]
-
-    def without_twins(
-        self, late: Sequence[tuple[str, bytes]], others: Sequence[tuple[str, bytes]]
-    ) -> list[tuple[str, bytes]]:
-        """Return what these have given, but for the threads that are found in what the others have given."""
-        for kind, raw in others:
-            for records in records_of(raw, LAYOUTS[kind])[0]:
-                self._inherited |= np.isin(self._tids, records["tid"])
-        twins = self._tids[self._inherited]
-        kept = []
-        for kind, raw in late:
-            for records in records_of(raw, LAYOUTS[kind])[0]:
-                kept.append((kind, records[~np.isin(records["tid"], twins)].tobytes()))
-        return kept
+    pairing: Pairing
+    backlog: Backlog
+    last_seen: LastSeen
 
 
 class Collector(threading.Thread):
@@ -129,9 +108,11 @@ class Collector(threading.Thread):
         self._hooks = hooks
         self._late, self._joins = late, joins
         self._most_bytes = min(most_bytes or _MOST_BYTES, _MOST_BYTES)
-        self._pairing = Pairing(machine)
+        self._machine = machine
+        self._tools: _Tools | None = None
+        self._is_loaded = threading.Event()
         self._names = {number: row.name for number, row in by_number(machine).items()}
-        self._ends: list[End] = []
+        self._ends: list[tuple[int, int, bool]] = []
         self._made: list[bytes] = []
         """Calls for the next commit."""
         self._made_bytes = 0
@@ -139,8 +120,6 @@ class Collector(threading.Thread):
         """Held while calls are made of one take."""
         self._take_lock = threading.Lock()
         """Held for moments only: the rings are emptied while calls are made of what was taken before."""
-        self._backlog = Backlog()
-        self._last_seen = LastSeen()
         self._due = threading.Event()
         self._over = self._closed = False
         self._busy = True
@@ -158,8 +137,9 @@ class Collector(threading.Thread):
 
     def ended(self, time_ns: int, tid: int, killed: bool) -> None:
         """A thread has ended: the call that it is in never returns."""
-        self._ends.append(End(time_ns, tid, killed))
-        self._last_seen.calls.pop(tid, None)
+        self._ends.append((time_ns, tid, killed))
+        if self._tools is not None:
+            self._tools.last_seen.calls.pop(tid, None)
 
     def joined(self, tid: int, pid: int, call: list[int] | None, time_ns: int) -> None:
         """A thread was there at the attach, in a call or in none."""
@@ -177,6 +157,8 @@ class Collector(threading.Thread):
 
     def open_calls(self) -> dict[int, OpenCall]:
         """Return the calls in progress at this moment, by tid."""
+        if self._tools is None:
+            return {}
         with self._lock:
             if self._closed:
                 return self._pairing.open_calls.copy()
@@ -187,15 +169,19 @@ class Collector(threading.Thread):
 
     def lately(self) -> dict[int, OpenCall]:
         """Return the calls in progress when the rings were looked into last."""
+        if self._tools is None:
+            return {}
         calls = self._pairing.open_calls.copy()
         return self._last_seen.over(calls) if self._backlog.takes else calls
 
     def interrupted(self) -> dict[int, OpenCall]:
         """Return calls that a signal has interrupted and that may go on."""
-        return self._pairing.interrupted.copy()
+        return self._pairing.interrupted.copy() if self._tools is not None else {}
 
     def for_commit(self) -> RingState:
         """Return all that has come since the last commit: for the committing thread."""
+        if self._tools is None:
+            return NO_RINGS
         with self._lock:
             if not self._closed:
                 with self._take_lock:
@@ -235,6 +221,7 @@ class Collector(threading.Thread):
 
     def run(self) -> None:
         """Take whenever a ring has filled up to its mark, or a moment has passed."""
+        self._load()
         self._window_ns = time.monotonic_ns()
         making = threading.Thread(target=self._run_making, name="qtrace-perf-calls", daemon=True)
         making.start()
@@ -254,6 +241,36 @@ class Collector(threading.Thread):
                 self._due.set()
         self._due.set()
         making.join()
+
+    def _load(self) -> None:
+        try:
+            from qtrace.capture.perf_backlog import Backlog, LastSeen
+            from qtrace.tracefile.rings import Pairing
+
+            self._tools = _Tools(Pairing(self._machine), Backlog(), LastSeen())
+        finally:
+            self._is_loaded.set()
+
+    def _loaded(self) -> _Tools:
+        self._is_loaded.wait()
+        if self._tools is None:
+            raise EngineError(
+                "NumPy could not be loaded",
+                "Reinstall it (pip install --force-reinstall numpy), or use --engine ptrace.",
+            )
+        return self._tools
+
+    @property
+    def _pairing(self) -> Pairing:
+        return self._loaded().pairing
+
+    @property
+    def _backlog(self) -> Backlog:
+        return self._loaded().backlog
+
+    @property
+    def _last_seen(self) -> LastSeen:
+        return self._loaded().last_seen
 
     def _run_making(self) -> None:
         while not self._over:
@@ -346,6 +363,10 @@ class Collector(threading.Thread):
         self._done_ns = min(take.horizon_ns, self._taken_ns)
 
     def _make_calls(self, take: Take) -> None:
+        import numpy as np
+
+        from qtrace.tracefile.rings import End
+
         horizon = take.horizon_ns
         enters, lost = take.records("enter")
         if lost:
@@ -355,7 +376,7 @@ class Collector(threading.Thread):
             self._note_lost("exits", lost, horizon)
         if self.foreign:
             enters, exits = ([self._without_foreign(some) for some in part] for part in (enters, exits))
-        calls, entered = self._pairing.calls(enters, exits, _all_of(self._ends), horizon)
+        calls, entered = self._pairing.calls(enters, exits, [End(*end) for end in _all_of(self._ends)], horizon)
         self._hooks.look_up(entered, horizon)
         if len(calls):
             order = np.argsort(calls["start_ns"] + calls["dur_ns"], kind="stable")
@@ -367,6 +388,8 @@ class Collector(threading.Thread):
 
         They stop at the filter instead, and are recorded there.
         """
+        import numpy as np
+
         wrong = np.zeros(len(records), bool)
         for pid, spans in self.foreign.copy().items():
             of_pid = records["pid"] == pid
@@ -375,6 +398,10 @@ class Collector(threading.Thread):
         return records[~wrong]
 
     def _look_up_some(self, rows: list[tuple[int, int, str, bytes]]) -> None:
+        import numpy as np
+
+        from qtrace.tracefile.rings import ENTER, records_of
+
         pieces = [records for _, _, kind, raw in rows if kind == "enter" for records in records_of(raw, ENTER)[0]]
         if pieces:
             self._hooks.look_up(np.concatenate([records[::_SAMPLED] for records in pieces]), rows[-1][1])

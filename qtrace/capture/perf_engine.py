@@ -84,8 +84,12 @@ def collector_of(
     most_bytes: int | None = None,
     joined: JoinedTree | None = None,
 ) -> Collector:
-    """Return a collector. NumPy is imported here: a tenth of a second that the ptrace engine saves."""
-    from qtrace.capture.perf_collector import Collector, LateRings
+    """Return a collector."""
+    from qtrace.capture.perf_collector import Collector
 
-    late = LateRings(joined.late_rings, joined.late) if joined is not None and joined.late_rings is not None else None
+    late = None
+    if joined is not None and joined.late_rings is not None:
+        from qtrace.capture.perf_late import LateRings
+
+        late = LateRings(joined.late_rings, joined.late)
     return Collector(rings, writer, sink, hooks, machine, most_bytes, late, joined is not None)

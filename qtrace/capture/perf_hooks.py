@@ -12,17 +12,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from qtrace.capture import procfs
 from qtrace.capture.callhooks import PRIVATE_WORDS, CallHooks, word_object
 from qtrace.model.futex import FUTEX_PRIVATE
 from qtrace.model.syscalls import Architecture, by_number, number_of
-from qtrace.tracefile.rings import Array
 
 if TYPE_CHECKING:
     from qtrace.capture.placement import Placement
     from qtrace.capture.tracees import RowSink
+    from qtrace.tracefile.rings import Array
 
 _KEPT_NS = 5_000_000_000
 """How long the mappings of an ended image are kept: its calls come out of the rings long before that."""
@@ -54,7 +52,7 @@ class PerfHooks(CallHooks):
         self._images: dict[int, list[_Image]] = {}
         self._futex_number = number_of("futex", machine)
         numbers = [number for number, row in by_number(machine).items() if row.name in _ON_DESCRIPTORS]
-        self._on_descriptors = np.array(sorted(numbers), np.int64)
+        self._on_descriptors = sorted(numbers)
         for name in _LAST_CALLS:
             number = number_of(name, machine)
             if number is not None:
@@ -99,10 +97,12 @@ class PerfHooks(CallHooks):
             entered: Records of `qtrace.tracefile.rings.ENTER`.
             horizon_ns: All later ones are still to come.
         """
+        import numpy as np
+
         now = time.monotonic_ns()
         used = entered[np.isin(entered["nr"], self._on_descriptors)]
         keys = used["pid"].astype(np.int64) << 32 | (used["args"][:, 0] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        for key in np.unique(keys).tolist():
+        for key in np.unique(keys, return_index=True)[0].tolist():  # without the index it would load numpy.ma
             self.see_descriptor(key >> 32, key & 0xFFFFFFFF, now)
         self._look_up_words(entered[entered["nr"] == self._futex_number])
         self._drop_old(horizon_ns)
@@ -121,6 +121,8 @@ class PerfHooks(CallHooks):
     def _look_up_words(self, futexes: Array) -> None:
         if not len(futexes):
             return
+        import numpy as np
+
         # Few words are used by many calls: the first use of each, by process and address.
         _, rank = np.unique(futexes["pid"], return_inverse=True)
         keys = rank.astype(np.uint64) << np.uint64(48) ^ futexes["args"][:, 0]
@@ -181,7 +183,7 @@ class AttachedHooks(PerfHooks):
         super().__init__(sink, machine, placement)
         self._closing = {number_of(name, machine): place for name, place in (("close", 0), ("dup2", 1), ("dup3", 1))}
         self._close_range = number_of("close_range", machine)
-        self._any_closing = np.array([*self._closing, self._close_range], np.int64)
+        self._any_closing = [number for number in (*self._closing, self._close_range) if number is not None]
 
     def forked(self, parent: int, child: int) -> None:
         """A new process begins with what its parent knew, and with its mappings."""
@@ -190,6 +192,8 @@ class AttachedHooks(PerfHooks):
 
     def look_up(self, entered: Array, horizon_ns: int) -> None:
         """See `PerfHooks`; then forget the descriptors that were closed or replaced."""
+        import numpy as np
+
         super().look_up(entered, horizon_ns)
         for row in entered[np.isin(entered["nr"], self._any_closing)]:
             known = self._known.get(int(row["pid"]))

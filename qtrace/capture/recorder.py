@@ -314,13 +314,10 @@ class _Recording:
             self.watch.from_program[call[2]] -= 1
 
     def _perf_loop(self) -> Loop:
-        # The kernel takes a while for the rings: time in which NumPy is loaded.
-        loading = threading.Thread(target=importlib.import_module, args=("qtrace.capture.perf_collector",))
-        loading.start()
-        try:
-            rings = perf_engine.open_rings(self.root, self.machine, self.options.ring_bytes)
-        finally:
-            loading.join()
+        # The kernel takes a while for the rings, and the program to start: time in which NumPy is loaded.
+        load = threading.Thread(target=importlib.import_module, args=("qtrace.capture.perf_backlog",), daemon=True)
+        load.start()
+        rings = perf_engine.open_rings(self.root, self.machine, self.options.ring_bytes)
         from qtrace.capture.perf_hooks import PerfHooks
         from qtrace.capture.perf_loop import PerfLoop
 

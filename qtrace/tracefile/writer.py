@@ -85,7 +85,7 @@ class LeftOut:
     calls: int
 
 
-_NO_RINGS = RingState(b"", {}, (), -1)
+NO_RINGS = RingState(b"", {}, (), -1)
 
 
 class TraceWriter:
@@ -129,7 +129,7 @@ class TraceWriter:
         self.add_calls: Callable[[bytes], None] = self._calls.append
         """Add ended calls: packed records (`CALL_STRUCT`), one after the other."""
         self._pending: Callable[[], Mapping[int, bytes]] = dict
-        self._rings: Callable[[], RingState] = lambda: _NO_RINGS
+        self._rings: Callable[[], RingState] = lambda: NO_RINGS
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="qtrace-writer", daemon=True)
