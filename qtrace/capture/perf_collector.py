@@ -252,7 +252,8 @@ class Collector(threading.Thread):
             self._is_loaded.set()
 
     def _loaded(self) -> _Tools:
-        self._is_loaded.wait()
+        if self._tools is None:
+            self._is_loaded.wait()
         if self._tools is None:
             raise EngineError(
                 "NumPy could not be loaded",
