@@ -65,26 +65,29 @@ if __name__ == "__main__":
 
 LIMITS = """
 What limits the perf engine: the row of the rings alone is what no engine that reads them can save: the kernel writes
-two records a call, and (not measured apart) changes a task's events with every change of task, which 4 to 4 has most
-of. From run to run that alone leaves 0.69 to 1.0 of the untraced throughput at 4 to 4. What the engine adds there, of
-120 to 160 ms of CPU time in a run of 20,000 messages: stopping the calls that make the 8 processes (30 ms), emptying
-the rings and telling who is in which call (30), storing what came, 0.2 us a call (30 to 50), and what is made calls
-of before the program counts as busy (30). Making calls of the rest, some 2 us each on one CPU, waits for the
-program's end. Python stacks of long waits came on top, two to four runs of py-spy in a third of a second: a program
-that makes more than 5,000 calls a second now gets them at py-spy's share of 5 % only. In turns on a busy machine that
-was 0.73 of untraced instead of 0.66 (7 rounds, the rings alone at 1.0), and 0.60 instead of 0.59 (9 rounds, the rings
-alone at 0.80): what the engine adds to the rings is a quarter, and 0.7 is reached where they leave nearly all.
-Tried before: no watch at all (0.40,
-within the spread). Larger pages of the file halve the time for storing, and are in use. 8 times strace at 1 to 1:
-where strace reaches 0.13 of untraced, as it did, 8 times that is more than untraced.
+two records a call, 0.3 us each by its own profile, and (not measured apart) changes a task's events with every change
+of task, which 4 to 4 has most of. From run to run that alone leaves 0.68 to 1.0 of the untraced throughput at 4 to 4.
+What the engine adds there, of CPU time by thread in a run of 20,000 messages: stopping the calls that make the 8
+processes (13 ms), emptying the rings and telling who is in which call (17), storing what came, 0.2 us a call (10 to
+25). Making calls of it, some 2 us each on one CPU, waits for the program's end. It was 85 to 100 ms: the watch took 25
+to 40 for loading what it did not need yet, and now waits until it knows the program to be calm; 20 went into making
+calls of the first ones, and into parsing mappings line by line. In turns with what was before that is 1.15 of it at 4
+to 4 and 1.10 at 1 to 1 (13 rounds); 0.83 to 0.85 of what the rings leave at 4 to 4, so 0.7 of untraced is reached where
+they leave 0.84 of it. Tried before: no watch at all (0.40, within the spread). Larger pages of the file halve the time
+for storing, and are in use. 8 times strace at 1 to 1: where strace reaches 0.13 of untraced, as it did, 8 times that
+is more than untraced.
 
 What limits the ptrace engine: each call stops twice, and each stop costs a change to the tracer and back, waitpid,
 GET_SYSCALL_INFO and the resumption, which the empty loop in C has too. With the program as the user starts both, on
 two CPUs, that loop makes 1.0 to 1.4 times strace: what a tracer gains over that comes from sharing one CPU with the
 program while stops are frequent. At 1 to 1 this is four times strace, and was 1.05 to 1.86 as long as threads that
 parted for a moment, as at the start of a program, were not moved when they came together again. At 4 to 4 eight
-processes share that CPU and wait for each other's locks: twice as many calls a message, and at times 1.7, at times
-2.7 of strace; what one CPU allows is the limit there. On one CPU the loop in C has
+processes share that CPU and wait for each other's locks: twice as many calls a message, and at times 1.6, at times
+2.7 of strace; what one CPU allows is the limit there: strace itself, put on one CPU, made 2.1 of strace. The futex
+calls are 87,000 instead of 37,000, as after each stop another process runs while the one before may hold a lock. Tried
+against that: to let one run on until it waits, and keep the others between two calls meanwhile: 1.2 of the throughput
+in six long runs (9,000 messages/s instead of 7,500), and left, as it makes the tracer the program's scheduler; the
+scheduler's batch policy (no gain); other priorities (less). On one CPU the loop in C has
 4.0 us a stop over the untraced program, strace 5.7, and this engine 8.7, of which 2.6 are Python's and up to 0.8 the
 reading of a message's first eight bytes: 0.9 of strace would be 6.4 us. Tried: ptrace without argument types and errno
 (0.9 us less), /proc/TID/mem kept open (0.8 less), one view for the words of a call and packing after the resumption

@@ -201,6 +201,8 @@ class Collector(threading.Thread):
     def finish(self) -> None:
         """Take what is left, make calls of it, and end: no tracee lives."""
         self._over, self._joins = True, False
+        if self.ident is None:
+            self._load()  # it never came to its start
         os.eventfd_write(self._wake, 1)
         if self.is_alive():
             self.join()
