@@ -24,6 +24,8 @@ _TOGETHER_NS = 5_000_000_000
 """Who ends a tree by hand ends its processes one after the other, within some seconds; and a program
 that has not ended so long after a signal has not been ended by it."""
 
+_RESTARTS = frozenset({-512, -513, -514, -516})
+"""ERESTARTSYS and its kin: the kernel's word to itself, which a tracer sees and no program."""
 _NOTICED_NS = 20_000_000
 """So late may a recorder on a busy machine notice that a process has ended."""
 
@@ -67,9 +69,19 @@ def _blows(decoded: Decoded, pid: int, died: int) -> Iterator[tuple[int, int]]:
         if event == "signal" and value in _ENDING:
             sender = mapping_of(detail).get("pid")
             if sender not in own:
-                yield min(time, _struck(decoded, pid, died)), int(value)
+                yield min(time, _struck(decoded, pid, died), _interrupted(decoded, tid, time)), int(value)
         elif event == "exit" and value is not None and value & 0x7F == signal.SIGKILL and not _sent(decoded, pid):
             yield min(time, _struck(decoded, pid, time)), int(signal.SIGKILL)
+
+
+def _interrupted(decoded: Decoded, tid: int, time_ns: int) -> int:
+    """Return when a signal took a thread out of its call, which a log tells before the signal; else its time."""
+    calls = decoded.calls
+    of_it = calls[calls["tid"] == tid]
+    before = of_it[of_it["start_ns"] + of_it["dur_ns"] <= time_ns]
+    if not len(before) or int(before["ret"][-1]) not in _RESTARTS:
+        return time_ns
+    return int(before["start_ns"][-1] + before["dur_ns"][-1])
 
 
 def _struck(decoded: Decoded, pid: int, died: int) -> int:

@@ -154,6 +154,35 @@ def _long_waits(path: Path) -> list[tuple[str, str, str, int | None]]:
     return sorted(found, key=lambda one: one[0])  # each thread's in the order of time
 
 
+STRUCK_TOGETHER = """\
+100 1000000000.000000 execve("/usr/bin/python3", ["python3", "app.py"], 0x7ffd00000000) = 0 <0.000500>
+100 1000000000.010000 pipe2([3<pipe:[55]>, 4<pipe:[55]>], O_CLOEXEC) = 0 <0.000010>
+100 1000000000.020000 clone(child_stack=NULL, flags=SIGCHLD, child_tidptr=0x7f0000000a10) = 101 <0.000300>
+101 1000000000.021000 read(3<pipe:[55]>,  <unfinished ...>
+100 1000000000.022000 wait4(101,  <unfinished ...>
+100 1000000002.000000 <... wait4 resumed>0x7ffd00000100, 0, NULL) = ? ERESTARTSYS <1.978000>
+101 1000000002.000050 <... read resumed>0x7ffd00000200, 4) = ? ERESTARTSYS <1.979050>
+101 1000000002.000070 --- SIGINT {si_signo=SIGINT, si_code=SI_USER, si_pid=7, si_uid=0} ---
+100 1000000002.000080 --- SIGINT {si_signo=SIGINT, si_code=SI_USER, si_pid=7, si_uid=0} ---
+101 1000000002.000200 write(2</dev/null<char 1:3>>, "Traceback", 9) = 9 <0.000010>
+100 1000000002.000250 write(2</dev/null<char 1:3>>, "Traceback", 9) = 9 <0.000010>
+101 1000000002.000300 +++ exited with 1 +++
+100 1000000002.000400 kill(100, SIGINT) = 0 <0.000010>
+100 1000000002.000450 --- SIGINT {si_signo=SIGINT, si_code=SI_USER, si_pid=100, si_uid=0} ---
+100 1000000002.000500 +++ killed by SIGINT +++
+"""
+"""Ctrl-C at a terminal: both processes are out of their calls before the log tells of either signal."""
+
+
+def test_calls_that_a_signal_has_ended_were_in_progress_before_it(tmp_path: Path) -> None:
+    """A log tells first that a call was interrupted, and then by what; the verdict is the one of before both."""
+    log = tmp_path / "together.log"
+    log.write_text(STRUCK_TOGETHER)
+    verdict = pipeline.explain(pipeline.import_strace(log)[0])
+    assert verdict.kind is VerdictKind.DEADLOCK
+    assert [wait.call_name for wait in verdict.chain] == ["wait4", "read"]
+
+
 @needs_strace
 def test_a_program_that_somebody_ends_is_judged_before_that(tmp_path: Path) -> None:
     """Ctrl-C wakes everybody: the log goes on with tracebacks, and the answer is the hang before."""
