@@ -330,11 +330,13 @@ class Watch(threading.Thread):
         self._look_spent_ns += time.monotonic_ns() - now
         if snapshot is None or verdict is None or verdict.kind not in STUCK:
             # An idle server is looked at ever less often, and one that computes still less: a look takes its CPUs.
-            every = self._look_every_ns * 3 // 2
-            if snapshot is not None and any(thread.state == "R" for thread in snapshot.threads.values()):
-                every = max(self._look_every_ns * 3, self._options.hang_after_ns)
-                self._next_look_ns = now + every
+            computes = snapshot is not None and any(thread.state == "R" for thread in snapshot.threads.values())
+            every = (
+                max(self._look_every_ns * 3, self._options.hang_after_ns) if computes else self._look_every_ns * 3 // 2
+            )
             self._look_every_ns = min(every, _SLOWEST_LOOK_NS)
+            if computes:
+                self._next_look_ns = now + self._look_every_ns
             return
         self._look_every_ns = max(self._options.hang_after_ns // 3, 300_000_000)
         self._next_look_ns = now + self._look_every_ns
