@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 ZOO ?= tests/programs/hangs tests/programs/quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint check zoo bench bench-queue fuzz slow screenshots queue-cpython queue-kills wheel-check clean
+.PHONY: help install demo test test-packages lint check zoo bench bench-queue fuzz slow screenshots queue-cpython queue-kills wheel-check clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-$(BIN)/qtrace: pyproject.toml
+$(BIN)/qtrace: pyproject.toml qtrace/capture/hot_stops.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
@@ -28,9 +28,11 @@ demo: $(BIN)/qtrace ## record the first example, explain it, draw its report
 	$(BIN)/qtrace explain reports/join_before_get.qtrace; test $$? -eq 1
 	$(BIN)/qtrace report reports/join_before_get.qtrace -o reports/join_before_get.html
 
-test: $(VENV)/tests-installed lint wheel-check ## install what tests need, lint, and run every test
-	bash scripts/install_test_packages.sh
+test: test-packages $(VENV)/tests-installed lint wheel-check ## install what tests need, lint, and run every test
 	$(BIN)/python -m pytest -q -rsR --reruns 2 --reruns-delay 1
+
+test-packages: # before qtrace is installed, which wants a compiler
+	bash scripts/install_test_packages.sh
 
 lint: $(VENV)/tests-installed ## ruff and mypy
 	$(BIN)/python -m ruff check .

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qtrace.capture import grab, procfs, ptrace_calls
+from qtrace.capture.hot_stops import MOST_CALLS, How, Known
 from qtrace.capture.identity import identify_link
 from qtrace.capture.memory import MemoryReader, OpenMemory
 from qtrace.model.futex import FUTEX_COMMAND, FUTEX_PRIVATE, FUTEX_WAITS
@@ -21,6 +22,7 @@ from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture, number_of
 
 if TYPE_CHECKING:
+    from qtrace.capture.hot_stops import HotStops
     from qtrace.capture.placement import Placement
     from qtrace.capture.tracees import RowSink
 
@@ -49,6 +51,20 @@ class _Known:
     words: set[int] = field(default_factory=set)
     private_words: int = 0
     maps: procfs.Maps = procfs.NO_MAPS
+    shared: Known | None = None
+    """The same, as far as the library of hot stops has to have it."""
+
+    def put_fd(self, fd: int, headed: bool) -> None:
+        """A descriptor has been looked up."""
+        self.fds[fd] = headed
+        if self.shared is not None:
+            self.shared.put_fd(fd, headed)
+
+    def drop_fd(self, fd: int) -> None:
+        """A descriptor has been closed, or is another one now."""
+        self.fds.pop(fd, None)
+        if self.shared is not None:
+            self.shared.drop_fd(fd)
 
 
 class CallHooks:
@@ -59,6 +75,7 @@ class CallHooks:
         self._known: dict[int, _Known] = {}
         self._memory = OpenMemory()
         self._rings_seen = False
+        self._hot: HotStops | None = None
 
         def numbered(table: dict[str, Callable[..., int | None]]) -> dict[int, Callable[..., int | None]]:
             pairs = ((number_of(name, machine), hook) for name, hook in table.items())
@@ -124,6 +141,41 @@ class CallHooks:
         self._known.pop(pid, None)
         self._memory.forget(pid)
 
+    def prepare(self, hot: HotStops, architecture: int) -> None:
+        """Tell the library of hot stops which calls it can handle: those that have no hook, or one that it has too.
+
+        Args:
+            hot: The library.
+            architecture: AUDIT_ARCH of the calls.
+        """
+        at_entry: dict[EntryHook, How] = {
+            self._descriptor: How.USES_FD,
+            self._write: How.WRITES,
+            self._futex: How.USES_WORD,
+        }
+        at_exit: dict[ExitHook, How] = {self._read: How.READS}
+        numbers = range(MOST_CALLS)
+        hot.prepare(
+            architecture,
+            {nr: at_entry.get(self.entry[nr], How.BY_PYTHON) if nr in self.entry else How.PLAIN for nr in numbers},
+            {nr: at_exit.get(self.exit[nr], How.BY_PYTHON) if nr in self.exit else How.PLAIN for nr in numbers},
+            FUTEX_WAITS,
+            (FUTEX_COMMAND, FUTEX_PRIVATE),
+        )
+        self._hot = hot
+
+    def shared_with(self, hot: HotStops, pid: int) -> Known:
+        """Return what is known of a process, for the library, and keep it true from now on."""
+        known = self._of(pid)
+        if known.shared is None:
+            known.shared = Known()
+            for fd, headed in known.fds.items():
+                known.shared.put_fd(fd, headed)
+            for address in known.words:
+                hot.add_word(known.shared, address)
+            known.shared.enough_private = known.private_words > PRIVATE_WORDS
+        return known.shared
+
     def _of(self, pid: int) -> _Known:
         known = self._known.get(pid)
         if known is None:
@@ -140,7 +192,6 @@ class CallHooks:
         return None
 
     def _sight(self, pid: int, fd: int, now: int) -> bool:
-        fds = self._of(pid).fds
         if fd > 0x7FFFFFFF:
             return False
         link = procfs.link(f"/proc/{pid}/fd/{fd}")
@@ -150,8 +201,8 @@ class CallHooks:
         access = procfs.access(pid, fd)
         capacity = grab.pipe_level(pid, fd)[1] if kind in (ObjectKind.PIPE, ObjectKind.FIFO) else None
         self._sink("sightings", (now, pid, fd, link, object_id, access, capacity))
-        fds[fd] = kind in _HEADED
-        return fds[fd]
+        self._of(pid).put_fd(fd, kind in _HEADED)
+        return kind in _HEADED
 
     def _made(self, tid: int, pid: int, address: int, ret: int, now: int) -> int | None:
         head = self._memory.number(tid, pid, address, 8) if ret == 0 else None
@@ -163,19 +214,19 @@ class CallHooks:
     def _closed(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
         known = self._known.get(pid)
         if known is not None:
-            known.fds.pop(call[1], None)
+            known.drop_fd(call[1])
         return None
 
     def _closed_many(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
         known = self._known.get(pid)
         if known is not None:
             for fd in [fd for fd in known.fds if call[1] <= fd <= call[2]]:
-                del known.fds[fd]
+                known.drop_fd(fd)
         return None
 
     def _replaced(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
         if ret >= 0:
-            self._of(pid).fds.pop(ret, None)
+            self._of(pid).drop_fd(ret)
         return None
 
     def _ring_made(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> int | None:
@@ -218,8 +269,12 @@ class CallHooks:
         if private:
             known.private_words += 1
             if known.private_words > PRIVATE_WORDS:
+                if known.shared is not None:
+                    known.shared.enough_private = 1
                 return
         known.words.add(address)
+        if known.shared is not None and self._hot is not None:
+            self._hot.add_word(known.shared, address)
         mapping = known.maps.at(address)
         if mapping is None:
             try:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 from qtrace.capture import procfs, ptrace_calls
 from qtrace.capture.callhooks import HAS_HEAD, CallHooks
+from qtrace.capture.hot_stops import HotStops, OpenCall, OpenCalls
 from qtrace.capture.memory import MemoryReader
 from qtrace.capture.procfs import ImageKind
 from qtrace.capture.ptrace_calls import (
@@ -34,6 +35,8 @@ from qtrace.capture.ptrace_calls import (
     EVENT_VFORK,
     GET_SYSCALL_INFO,
     INFO_ENTRY,
+    INFO_EXIT,
+    INFO_SECCOMP,
     LISTEN,
     SYSCALL,
     resume,
@@ -47,6 +50,7 @@ from qtrace.model.syscalls import AUDIT_ARCH, Architecture, number_of
 _WAIT_FLAGS = ptrace_calls.WALL | 0x20000000  # __WALL | __WNOTHREAD
 _SYSCALL_STOP = (signal.SIGTRAP | 0x80) << 8 | 0x7F
 _SECCOMP_STOP = EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
+_HOT_STOPS = frozenset({_SYSCALL_STOP, _SECCOMP_STOP})
 _GROUP_STOPS = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 _RESTARTS = frozenset({-512, -513, -514, -516})
 """ERESTARTSYS and its kin (include/linux/errno.h): the kernel's word to itself, that the call was
@@ -64,9 +68,6 @@ _FORGET_NS = 10_000_000_000
 WAKE_SIGNAL = signal.SIGURG
 """Ignored by default, so one that comes too early or too late does no harm."""
 
-OpenCall = tuple[int, list[int], int, int]
-"""Entry time, [nr, a0...a5], flags, head."""
-
 
 class Loop:
     """Traces one tree of processes until it is gone."""
@@ -79,6 +80,7 @@ class Loop:
         lifecycle: Callable[[int, int, int, str, int | None, dict[str, object] | None], None],
         machine: Architecture,
         every_call: bool = False,
+        hot: HotStops | None = None,
     ) -> None:
         """Make a loop that has no tracee yet.
 
@@ -89,17 +91,19 @@ class Loop:
             lifecycle: Takes (time_ns, pid, tid, event, value, detail).
             machine: Whose numbers the calls have.
             every_call: Stop at every call (PTRACE_SYSCALL), where there is no seccomp filter.
+            hot: Handles the hot stops in place of `run`, where it can.
         """
         self.tracees = tracees
         self.hooks = hooks
         self.emit = emit
         self.lifecycle = lifecycle
-        self.open_calls: dict[int, OpenCall] = {}
+        self.hot = hot
+        self.open_calls: dict[int, OpenCall] | OpenCalls = {} if hot is None else hot.open_calls
         """Calls in progress, by tid. Others may read a copy."""
         self.interrupted: dict[int, OpenCall] = {}
         """Calls that a signal or a stop has interrupted and that may go on."""
         self.interrupted_at: dict[int, int] = {}
-        self.stops = 0
+        self._stops = 0
         self.exit_status: dict[int, int] = {}
         """Raw wait status of ended thread group leaders that are still asked for."""
         self.every_call = every_call
@@ -133,18 +137,24 @@ class Loop:
         """When the terminal's Ctrl-Z came; 0 when it is done with."""
         self._let_go: set[int] = set()
         self._memory = MemoryReader()
+        self._seen_stops: deque[tuple[int, int]] = deque()
+        """Hot stops that have been seen and not been handled yet."""
 
     # --- the hot path ----------------------------------------------------------------------------
 
     def run(self) -> None:
         """Handle stops until no tracee is left."""
-        waitpid, clock = os.waitpid, time.monotonic_ns
+        clock = time.monotonic_ns
+        waitpid = self._in_order if self.hot is None else self._wait
+        if self.hot is not None:
+            self.hooks.prepare(self.hot, self._machine_word)
         entry_hooks, exit_hooks = self.hooks.entry, self.hooks.exit
         open_calls, pid_of, emit = self.open_calls, self.tracees.pid_of, self.emit
         pack, words_of, result = CALL_STRUCT.pack, ptrace_calls.CALL_WORDS.tolist, ptrace_calls.RESULT
         run_on, interrupted = self.run_on, self.interrupted
         ptrace, info, info_bytes = ptrace_calls.quick, ptrace_calls.INFO_POINTER, ptrace_calls.INFO_BYTES
-        architecture, usual = ptrace_calls.ARCHITECTURE, self._machine_word
+        architecture, usual, kind = ptrace_calls.ARCHITECTURE, self._machine_word, ptrace_calls.KIND
+        adopt = self._adopt if self.hot is not None else None
         self._thread = threading.get_ident()
         while True:
             try:
@@ -152,10 +162,12 @@ class Loop:
             except ChildProcessError:
                 return
             now = clock()
-            self.stops += 1
+            if not tid:
+                continue
+            self._stops += 1
             if status == _SECCOMP_STOP:
-                if ptrace(GET_SYSCALL_INFO, tid, info_bytes, info) <= 0:
-                    continue
+                if ptrace(GET_SYSCALL_INFO, tid, info_bytes, info) <= 0 or kind[0] != INFO_SECCOMP:
+                    continue  # it has died, and another thread may have its id
                 pid = pid_of.get(tid)
                 if pid is None or interrupted or architecture[0] != usual:
                     self._entry_slowly(tid, now)
@@ -164,6 +176,8 @@ class Loop:
                 hook = entry_hooks.get(call[0])
                 head = hook(tid, pid, call, now) if hook is not None else None
                 open_calls[tid] = (now, call, 0, 0) if head is None else (now, call, HAS_HEAD, head)
+                if adopt is not None:
+                    adopt(tid, pid)
                 ptrace(SYSCALL, tid, 0, 0)
             elif status == _SYSCALL_STOP:
                 begun = open_calls.get(tid)
@@ -172,7 +186,7 @@ class Loop:
                     if self.letting_go and self._is_over():
                         return
                     continue
-                if ptrace(GET_SYSCALL_INFO, tid, info_bytes, info) <= 0:
+                if ptrace(GET_SYSCALL_INFO, tid, info_bytes, info) <= 0 or kind[0] != INFO_EXIT:
                     continue
                 ret = result[0]
                 start, call, flags, head = begun
@@ -197,6 +211,43 @@ class Loop:
                 self._other(tid, status, now)
                 if (self.letting_go or not pid_of) and self._is_over():
                     return
+
+    def _in_order(self, pid: int, options: int) -> tuple[int, int]:
+        """Do what waitpid(2) does, in the order of the stops as far as that can be known.
+
+        It tells of the oldest child first: of many that stop all the time, the younger would wait for ever. So
+        all stops that there are are taken at once. Others than the hot ones are not kept: until it is
+        handled, a thread may have ended, and another one may have its id.
+        """
+        if self._seen_stops:
+            return self._seen_stops.popleft()
+        found = os.waitpid(pid, options)
+        while found[1] in _HOT_STOPS:
+            after = os.waitpid(pid, options | os.WNOHANG)
+            if not after[0]:
+                break
+            self._seen_stops.append(found)
+            found = after
+        if not self._seen_stops or found[1] not in _HOT_STOPS:
+            return found
+        self._seen_stops.append(found)
+        return self._seen_stops.popleft()
+
+    def _wait(self, pid: int, options: int) -> tuple[int, int]:
+        """Do what waitpid(2) does; of hot stops, return those only that the library cannot handle."""
+        assert self.hot is not None
+        if self.letting_go:
+            return self.hot.next_put_off() or self._in_order(pid, options)
+        return self.hot.wait(options, bool(self.interrupted))
+
+    def _adopt(self, tid: int, pid: int) -> None:
+        if self.hot is not None and tid not in self.hot.places:
+            self.hot.adopt(tid, pid, self.hooks.shared_with(self.hot, pid))
+
+    @property
+    def stops(self) -> int:
+        """How many stops there have been. For any thread."""
+        return self._stops + (self.hot.handled if self.hot is not None else 0)
 
     def _is_over(self) -> bool:
         # Not only ECHILD ends the loop: the caller may have children that outlive the program. One of the
@@ -255,7 +306,7 @@ class Loop:
 
     def _syscall_stop_slowly(self, tid: int, now: int) -> None:
         """A syscall stop where every call stops, or one whose entry was not seen."""
-        if not syscall_words(tid):
+        if not syscall_words(tid) or not ptrace_calls.KIND[0]:
             return
         if ptrace_calls.stop_kind() == INFO_ENTRY:
             call, flags = self._call_at_entry(tid)
@@ -375,10 +426,15 @@ class Loop:
                 pid = tgid_of(child)
             lives = self.tracees.born(child, pid, tid, tls, now)
             if pid != parent and lives:
+                self._forget_shared(pid)
                 (self.hooks.shares if flags & _CLONE_FILES else self.hooks.forked)(parent, pid)
             facts = {"flags": flags, "thread": pid == parent, "call": _EVENT_WORDS[event], "pid": pid}
             self.lifecycle(now, parent, tid, "clone", child, facts)
         self._run_on(tid, self.how(tid))
+
+    def _forget_shared(self, pid: int) -> None:
+        if self.hot is not None:
+            self.hot.drop_process(pid)
 
     def _clone_facts(self, tid: int, call: list[int]) -> tuple[int, int | None]:
         """Flags and thread pointer of the clone that a thread is inside of."""
@@ -394,6 +450,7 @@ class Loop:
 
     def _execed(self, tid: int, now: int) -> None:
         old = ptrace_calls.event_message(tid)
+        self._forget_shared(tid)
         begun = self.open_calls.pop(old, None) if old > 0 else None
         for ended in self.tracees.execed(tid, old, now):
             if ended != old:
@@ -504,6 +561,8 @@ class Loop:
     def _ended(self, tid: int, status: int, now: int) -> None:
         pid = self.tracees.pid_of.get(tid, tid)
         self._end_open(tid, pid, now, killed=os.WIFSIGNALED(status))
+        if self.hot is not None:
+            self.hot.drop_thread(tid)
         self._group_stopped.discard(tid)
         self._skip.discard(tid)
         self.seized.discard(tid)
@@ -543,6 +602,16 @@ class Loop:
     def calls_seen(self) -> int:
         """Return a number that grows with what the program does. For any thread."""
         return self.stops
+
+    def take_turns(self, shares_cpu: bool) -> None:
+        """Say whether tracer and tracees share a CPU. For any thread."""
+        if self.hot is not None:
+            self.hot.take_turns(shares_cpu)
+
+    def take_ended(self) -> None:
+        """Hand on the calls that have ended. For any thread."""
+        if self.hot is not None:
+            self.hot.take_ended()
 
     def pending(self) -> dict[int, bytes]:
         """Return a packed record for each call in progress: for the writer's thread."""

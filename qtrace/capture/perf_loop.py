@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtrace.capture.loop import Loop, OpenCall
+from qtrace.capture.hot_stops import OpenCall
+from qtrace.capture.loop import Loop
 
 if TYPE_CHECKING:
     from qtrace.capture.perf_collector import Collector

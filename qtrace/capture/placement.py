@@ -92,6 +92,11 @@ class Placement:
         if len(self._usual) < 2:
             self._mode = "free"
 
+    @property
+    def shares_cpu(self) -> bool:
+        """Whether tracer and tracees are on one CPU."""
+        return self.together or len(self._usual) < 2
+
     def begin(self, pid: int) -> None:
         """Put a program that is about to be started beside the loop, whose thread this is."""
         if self._mode != "free":

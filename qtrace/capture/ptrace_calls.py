@@ -147,6 +147,8 @@ CALL_WORDS: Final = WORDS[:7]
 """Number and arguments alone."""
 ARCHITECTURE: Final = memoryview(_info).cast("B")[4:8].cast("I")
 """AUDIT_ARCH of that stop: a 32-bit call on a 64-bit kernel differs."""
+KIND: Final = memoryview(_info).cast("B")[:1]
+"""What kind of stop that was: INFO_ENTRY, INFO_EXIT, INFO_SECCOMP, or none of a call (0)."""
 INFO_POINTER: Final = ctypes.c_void_p(_info_address)
 """Where `quick` has to put the answer to GET_SYSCALL_INFO."""
 _message = ctypes.c_uint64()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from qtrace.capture import perf_engine, procfs, ptrace_calls, seccomp
 from qtrace.capture.callhooks import CallHooks
+from qtrace.capture.hot_stops import HotStops, library
 from qtrace.capture.launch import Launch, Program, closed_streams
 from qtrace.capture.loop import WAKE_SIGNAL, Loop
 from qtrace.capture.machine import architecture
@@ -286,7 +287,9 @@ class _Recording:
             self.loop = self._perf_loop()
         else:
             hooks = CallHooks(self._store_sighting, self.machine, self.placement)
-            self.loop = Loop(self.tracees, hooks, writer.add_calls, self._lifecycle, self.machine, every_call)
+            loaded = library() if not every_call else None
+            hot = HotStops(loaded, writer.add_calls) if loaded is not None else None
+            self.loop = Loop(self.tracees, hooks, writer.add_calls, self._lifecycle, self.machine, every_call, hot)
         self.loop.wanted = frozenset(seccomp.recorded_numbers(self.machine))
         self.loop.root = root
         self.loop.begun = attached or not every_call
@@ -363,7 +366,7 @@ class _Recording:
         """
         start = time.monotonic_ns()
         self.writer.set_meta(**_facts(self.options, argv, self.root, start, self.attached), engine=self.engine)
-        self.writer.watch_pending(self.loop.pending)
+        self.writer.watch_calls(self.loop.take_ended, self.loop.pending)
         self.writer.flush()  # a tracer killed at once still leaves a file that says of what
         before = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_SECONDS)
@@ -387,6 +390,8 @@ class _Recording:
                 self.collector.finish()
                 self.notes += self.collector.notes()
         cost = {"stops": self.loop.stops, "stops_cpu_ns": time.thread_time_ns() - loop_ns}
+        if self.loop.hot is not None:
+            cost["stops_in_c"] = self.loop.hot.handled
         self.writer.set_meta(**cost, recorder_cpu_ns=time.process_time_ns() - all_ns)
         return self._result()
 
@@ -455,6 +460,8 @@ def _handlers(loop: Loop, watch: Watch) -> Iterator[None]:
     for number, handler in wanted.items():
         if before[number] is not signal.SIG_IGN or number == WAKE_SIGNAL:
             signal.signal(number, handler)
+    if loop.hot is not None:
+        loop.hot.heed(number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN)
     try:
         yield
     finally:

@@ -153,6 +153,7 @@ class Watch(threading.Thread):
     def _turn(self, now: int) -> None:
         threads = [(pid, tid) for tid, pid in self._loop.tracees.pid_of.copy().items()]
         self._placement.tick(self._loop.stops, threads)
+        self._loop.take_turns(self._placement.shares_cpu)
         if self._loop.stop_asked_ns:
             self._loop.call_soon(self._loop.stop_if_due)
         if self._kill_at_ns is not None:

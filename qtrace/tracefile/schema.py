@@ -38,7 +38,8 @@ TABLES: tuple[TableSchema, ...] = (
         "program_end_ns (of a program that went on after that), "
         "complete (1 when the recorder closed the file itself), limits (JSON), redacted; the cost of tracing: "
         "stops (of threads, in number), stops_cpu_ns (CPU time of the recorder's thread that handled them), "
-        "recorder_cpu_ns (of all its threads)",
+        "recorder_cpu_ns (of all its threads), stops_in_c (of the stops: those that the library of hot stops "
+        "handled; absent where that was not in use)",
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
     ),
     TableSchema(

@@ -128,6 +128,7 @@ class TraceWriter:
         self._failed_ns = 0
         self.add_calls: Callable[[bytes], None] = self._calls.append
         """Add ended calls: packed records (`CALL_STRUCT`), one after the other."""
+        self._take_ended: Callable[[], None] = lambda: None
         self._pending: Callable[[], Mapping[int, bytes]] = dict
         self._rings: Callable[[], RingState] = lambda: NO_RINGS
         self._wake = threading.Event()
@@ -183,13 +184,15 @@ class TraceWriter:
         """Id of the thread that commits."""
         return self._thread.native_id or 0
 
-    def watch_pending(self, source: Callable[[], Mapping[int, bytes]]) -> None:
-        """Say where the calls in progress are to be had; it is asked at each flush.
+    def watch_calls(self, take_ended: Callable[[], None], pending: Callable[[], Mapping[int, bytes]]) -> None:
+        """Say where calls are to be had that are not added by themselves; it is asked at each flush.
 
         Args:
-            source: Gives a packed record by tid; called from the committing thread.
+            take_ended: Adds the calls that have ended until now, if there are any left; called from the
+                committing thread.
+            pending: Gives a packed record of the calls in progress, by tid; called from there too.
         """
-        self._pending = source
+        self._take_ended, self._pending = take_ended, pending
 
     def watch_rings(self, source: Callable[[], RingState]) -> None:
         """Say where to ask, at each flush, for what came out of perf's rings.
@@ -251,7 +254,9 @@ class TraceWriter:
         there twice: so that one is found among the calls that have come in since.
         """
         before = len(self._calls)
+        self._take_ended()
         pending = dict(self._pending())
+        self._take_ended()
         packed: list[bytes] = _taken(self._calls)
         for record in CALL_STRUCT.iter_unpack(b"".join(packed[before:])):
             start, tid = record[0], record[2]

@@ -56,7 +56,7 @@ def write_recording(
     every = list(calls)
     size = max(-(-len(every) // blocks), 1)
     waiting = {CALL_STRUCT.unpack(record)[2]: record for record in pending}
-    writer.watch_pending(lambda: waiting)
+    writer.watch_calls(lambda: None, lambda: waiting)
     writer.set_meta(**{"architecture": "x86_64", "start_ns": 0, "root_pid": 100, **meta})
     for table, some in (rows or {}).items():
         writer.add_rows(table, some)
