@@ -30,6 +30,7 @@ from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
 from qtrace.errors import QtraceError, RecordingError
 from qtrace.model import i386
+from qtrace.model.blas import keep_to_one_thread
 from qtrace.model.syscalls import Architecture, number_of
 from qtrace.model.version import VERSION
 from qtrace.tracefile.writer import Limits, TraceWriter
@@ -122,6 +123,7 @@ def record(
         )
         try:
             launch = Launch(program, _filter(machine, engine) if filtered else None, closed)
+            keep_to_one_thread()  # its environment is its own by now
             recording = _Recording(writer, options, launch.pid, judge, on_verdict, engine=engine)
             _close_all(opened)
             launch.seize(options.follow)
@@ -171,6 +173,7 @@ def record_running(
     machine = architecture()
     require_process(pid)
     engine, _ = perf_engine.chosen(options.engine, filtered=True)
+    keep_to_one_thread()
     joined = None
     if engine == "perf":
         from qtrace.capture.perf_attach import join

@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from qtrace.errors import QtraceError
+from qtrace.model.blas import keep_to_one_thread
 
 if TYPE_CHECKING:
     import typer
@@ -84,6 +85,8 @@ def _record_at_once(words: list[str]) -> None:
 def main() -> None:
     """Run the command line and end the process with its exit status."""
     words = sys.argv[1:]
+    if words[:1] != ["record"]:
+        keep_to_one_thread()
     if words[:1] == ["explain"]:
         from qtrace.cli import early
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from tests.capture.behaviours import (
     recorded_repeatedly,
     run,
 )
+from tests.support.engines import command
 
 RACY = (
     "tree:clone-parent", "tree:double-fork", "execs:exec-by-thread", "execs:exec-by-thread-with-others",
@@ -72,3 +76,25 @@ def test_a_behaviour_is_the_same_without_the_filter(behaviour: str, tmp_path: Pa
     family, _, name = behaviour.partition(":")
     argv = [str(program(family)), name]
     assert recorded(argv, tmp_path / "unfiltered.qtrace", "--no-seccomp") == run(argv)
+
+
+@pytest.mark.parametrize("engine", ["ptrace", "perf"])
+def test_the_environment_is_the_users(engine: str, tmp_path: Path) -> None:
+    """What the tracer sets for itself does not reach the program."""
+    bare = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    words = command(engine, "record", "-q", "-o", str(tmp_path / "run.qtrace"), "--", "env", "-0")
+    traced = subprocess.run(words, env=bare, capture_output=True, text=True, check=True).stdout
+    seen = dict(line.split("=", 1) for line in traced.split("\0") if line)
+    assert {name: value for name, value in seen.items() if name not in ("QTRACE_ENGINE", "_", "OLDPWD")} == {
+        name: value for name, value in bare.items() if name not in ("QTRACE_ENGINE", "_", "OLDPWD")
+    }
+
+
+def test_numpy_starts_no_threads_in_the_tracer() -> None:
+    """They would take CPU time from the program."""
+    code = (
+        "import os; from qtrace.model.blas import keep_to_one_thread; keep_to_one_thread(); import numpy; "
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    bare = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    assert subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True).stdout == "1\n"
