@@ -130,7 +130,8 @@ class CallHooks:
         """A new process begins with what its parent knew."""
         known = self._known.get(parent)
         if known is not None:
-            self._known[child] = _Known(dict(known.fds), set(known.words), known.private_words, known.maps)
+            shared = Known.from_buffer_copy(known.shared) if known.shared is not None else None
+            self._known[child] = _Known(dict(known.fds), set(known.words), known.private_words, known.maps, shared)
 
     def shares(self, parent: int, child: int) -> None:
         """A new process uses its parent's descriptor table (CLONE_FILES)."""

@@ -120,6 +120,15 @@ def cpu_and_switches(pid: int, tid: int) -> tuple[int, int] | None:
     return int(fields[0]), int(fields[2])
 
 
+def runnable_ns(pid: int, tid: int) -> int | None:
+    """Return for how many nanoseconds a thread has been on a CPU or waited for one (schedstat), since it was made."""
+    raw = _read(f"/proc/{pid}/task/{tid}/schedstat")
+    if not raw:
+        return None
+    fields = raw.split()
+    return int(fields[0]) + int(fields[1])
+
+
 def syscall_line(pid: int, tid: int) -> str | None:
     """Return /proc/PID/task/TID/syscall: ``running``, ``-1 SP PC``, or number, arguments, SP and PC.
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qtrace.capture.computing import Computing
 from qtrace.capture.machine import architecture
 from qtrace.capture.memory import MemoryReader
 from qtrace.capture.perf_events import at_ease
@@ -52,6 +53,10 @@ _SLOWEST_LOOK_NS = 30_000_000_000
 _LOOK_SHARE = 0.01
 _LOOK_BURST_NS = 1_000_000_000
 """Looks may have taken this share of the time, and a second on top, when one is to come early."""
+_FIRST_LOOK_NS = 150_000_000
+"""What a look takes, and more than a later one does."""
+_COMPUTING_LOOK_SHARE = 0.0125
+"""Of the time that a program computes, looks may take this share: the first comes after twelve seconds."""
 _GRACE_NS = 2_000_000_000
 """Between the polite signal and SIGKILL."""
 
@@ -113,10 +118,11 @@ class Watch(threading.Thread):
         """When the calls were counted last, and how many there had been."""
         self._skipped_stacks = 0
         self._last_stops = 0
-        self._next_look_ns = self._start_ns + min(options.hang_after_ns, 1_000_000_000)
+        self._next_look_ns = self._start_ns + min(options.hang_after_ns // 2, 1_000_000_000)
         self._look_every_ns = max(options.hang_after_ns // 3, 300_000_000)
         self._look_spent_ns = 0
         self._still = _Still(0, self._start_ns)
+        self._computing = Computing(root, architecture())
         self._told: set[str] = set()
         self._kill_at_ns: int | None = None
         self._memory = MemoryReader()
@@ -324,8 +330,11 @@ class Watch(threading.Thread):
         self._next_look_ns = now + self._look_every_ns
         if stops > _BUSY_STOPS_PER_SECOND * self._look_every_ns / 1e9 or not self._may_hang(now):
             return
+        only_computes = self._only_computes(now)
         if self._root in self._loop.tracees.threads and now - self._start_ns < self._options.hang_after_ns:
             return  # nobody can have stood for so long yet, and the first look takes 0.15 s of CPU time
+        if only_computes:
+            return
         self._still.is_known = True
         snapshot, verdict = self._looked()
         self._look_spent_ns += time.monotonic_ns() - now
@@ -351,6 +360,13 @@ class Watch(threading.Thread):
             # Else the next look ends it, and says why: told now, the same would be said twice.
         elif self._waited_long(now):
             self._tell(snapshot, verdict)
+
+    def _only_computes(self, now: int) -> bool:
+        """Whether a look can wait, as all compute. Not for ever: one may do so in vain, waiting for a value."""
+        threads = [(pid, tid) for tid, pid in self._loop.tracees.pid_of.copy().items()]
+        calls = self._loop.calls_in_progress()
+        spends = self._look_spent_ns + _FIRST_LOOK_NS > _COMPUTING_LOOK_SHARE * (now - self._start_ns)
+        return self._computing.is_all(now, threads, self._loop.calls_seen(), calls) and spends
 
     def _tell(self, snapshot: Snapshot, verdict: Verdict) -> None:
         if verdict.headline in self._told:
