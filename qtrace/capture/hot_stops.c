@@ -67,7 +67,8 @@ struct thread {
 };
 
 struct stop {
-    int64_t time;             /* when it was seen */
+    int64_t time;             /* when it was seen; 0 for right now */
+    const struct ptrace_syscall_info *info; /* if the kernel has been asked already */
     int32_t tid, status;
 };
 
@@ -226,19 +227,14 @@ static int head_at_entry(const struct shared *shared, const struct thread *threa
 }
 
 /* Handle the stop at a call's entry; 0 if the loop has to. */
-static int entered(struct shared *shared, struct thread *thread, int64_t time)
+static int entered(struct shared *shared, struct thread *thread, const struct ptrace_syscall_info *info, int64_t time)
 {
-    struct ptrace_syscall_info info;
     uint64_t words[7], head = 0;
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, thread->tid, (void *)sizeof info, &info) <= 0)
-        return 1; /* it has died: its end is still to be told */
-    if (info.op != PTRACE_SYSCALL_INFO_SECCOMP)
-        return 1; /* another thread has its tid since */
-    if (info.arch != shared->architecture)
+    if (shared->entries_slowly || info->arch != shared->architecture)
         return 0;
-    words[0] = info.seccomp.nr;
+    words[0] = info->seccomp.nr;
     for (int place = 0; place < 6; place++)
-        words[place + 1] = info.seccomp.args[place];
+        words[place + 1] = info->seccomp.args[place];
     int flags = head_at_entry(shared, thread, words, &head);
     if (flags < 0)
         return 0;
@@ -260,20 +256,13 @@ static int is_restarted(int64_t result)
 }
 
 /* Handle the stop at a call's exit; 0 if the loop has to. */
-static int left(struct shared *shared, struct thread *thread, int64_t time)
+static int left(struct shared *shared, struct thread *thread, const struct ptrace_syscall_info *info, int64_t time)
 {
-    struct ptrace_syscall_info info;
     const uint64_t *words = thread->words;
     int how = words[0] < CALLS ? shared->exit[words[0]] : BY_PYTHON;
-    if (how == BY_PYTHON)
-        return 0;
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, thread->tid, (void *)sizeof info, &info) <= 0)
-        return 1;
-    if (info.op != PTRACE_SYSCALL_INFO_EXIT)
-        return 1;
-    int64_t result = info.exit.rval;
+    int64_t result = info->exit.rval;
     uint64_t head = thread->head, flags = thread->flags;
-    if (is_restarted(result))
+    if (how == BY_PYTHON || !thread->in_call || is_restarted(result))
         return 0;
     if (how == READS && result > 0 && kind_of_fd(thread->known, words[1]) != FD_WITHOUT_HEAD) {
         head = 0;
@@ -309,11 +298,26 @@ static struct thread *thread_of(struct shared *shared, pid_t tid, int status)
     return (status == SECCOMP_STOP || status == CALL_STOP) && thread->tid == tid ? thread : NULL;
 }
 
-/* Handle a stop; an exit has the time at which it was seen, an entry that at which the call really begins. */
-static int handle(struct shared *shared, struct thread *thread, int status, int64_t seen)
+static int ask(pid_t tid, struct ptrace_syscall_info *info)
 {
-    int done = status == SECCOMP_STOP ? !shared->entries_slowly && entered(shared, thread, now())
-                                      : thread->in_call && left(shared, thread, seen);
+    return ptrace(PTRACE_GET_SYSCALL_INFO, tid, (void *)sizeof *info, info) > 0;
+}
+
+/* Handle a stop; an exit has the time at which it was seen, an entry that at which the call really begins.
+ * One that is not there any more needs nothing: the thread has died, and its end is still to be told; another thread
+ * may have its tid by now. */
+static int handle(struct shared *shared, struct thread *thread, const struct stop *stop)
+{
+    struct ptrace_syscall_info own;
+    const struct ptrace_syscall_info *info = stop->info;
+    int entry = stop->status == SECCOMP_STOP;
+    if (!info) {
+        info = &own;
+        if (!ask(thread->tid, &own) || own.op != (entry ? PTRACE_SYSCALL_INFO_SECCOMP : PTRACE_SYSCALL_INFO_EXIT))
+            return 1;
+    }
+    int64_t time = entry || !stop->time ? now() : stop->time;
+    int done = entry ? entered(shared, thread, info, time) : left(shared, thread, info, time);
     shared->handled += (uint64_t)done;
     return done;
 }
@@ -327,7 +331,7 @@ static int is_full(const struct shared *shared)
 
 static void put_off(struct turns *turns, pid_t tid, int status)
 {
-    turns->queue[(turns->first + turns->queued++) % QUEUE] = (struct stop){now(), tid, status};
+    turns->queue[(turns->first + turns->queued++) % QUEUE] = (struct stop){now(), NULL, tid, status};
 }
 
 static void put_in_front(struct turns *turns, struct stop stop)
@@ -360,9 +364,11 @@ static pid_t collect(struct shared *shared, int options, int *status)
 /* Let the thread whose turn it is run. Returns: its tid, if it stopped before it gave the CPU back; else it waits, or
  * computes, and 0.
  *
+ * What kind of stop it is tells whether it has stopped, too, so that waitpid is not needed for a hot one.
+ *
  * Where somebody else wants the CPU too, giving it away costs a whole slice of his: then there are no turns for a
  * while, ever longer. */
-static pid_t run(struct turns *turns, pid_t tid, int options, int *status)
+static pid_t run(struct turns *turns, pid_t tid, int options, struct stop *stop, struct ptrace_syscall_info *info)
 {
     int64_t began = now(), took;
     sched_yield();
@@ -381,7 +387,15 @@ static pid_t run(struct turns *turns, pid_t tid, int options, int *status)
     } else if (turns->pause > FIRST_PAUSE) {
         turns->pause -= A_GAIN;
     }
-    return waitpid(tid, status, options | WNOHANG) == tid ? tid : 0;
+    if (!ask(tid, info))
+        return 0;
+    stop->tid = tid;
+    stop->info = info;
+    stop->status = info->op == PTRACE_SYSCALL_INFO_SECCOMP ? SECCOMP_STOP : CALL_STOP;
+    if (info->op == PTRACE_SYSCALL_INFO_SECCOMP || info->op == PTRACE_SYSCALL_INFO_EXIT)
+        return tid;
+    stop->info = NULL;
+    return waitpid(tid, &stop->status, options | WNOHANG) == tid ? tid : 0;
 }
 
 /* --- the loop ---------------------------------------------------------------------------------------------------- */
@@ -405,6 +419,7 @@ static pid_t ended_by(struct shared *shared, pid_t tid, int status)
 int hot_stops_wait(struct shared *shared, int options)
 {
     struct turns *turns = &shared->turns;
+    struct ptrace_syscall_info info;
     struct thread *turn = NULL; /* whose it is: it runs */
     uint32_t stops = 0;         /* of that turn */
     for (;;) {
@@ -412,9 +427,9 @@ int hot_stops_wait(struct shared *shared, int options)
         if (has_signal || is_full(shared))
             return ended_by(shared, 0, 0);
         if (turns->queued && turn) {
-            stop.tid = run(turns, turn->tid, options, &stop.status);
-            if (!stop.tid) {
+            if (!run(turns, turn->tid, options, &stop, &info)) {
                 turn = NULL;
+                stop.info = NULL;
                 stop.tid = collect(shared, options, &stop.status);
                 if (!stop.tid)
                     continue;
@@ -441,11 +456,10 @@ int hot_stops_wait(struct shared *shared, int options)
             put_off(turns, stop.tid, stop.status); /* the other one is still running */
             continue;
         }
-        int64_t seen = stop.time ? stop.time : now();
-        if (!thread || !handle(shared, thread, stop.status, seen))
+        if (!thread || !handle(shared, thread, &stop))
             return ended_by(shared, stop.tid, stop.status);
         stops = thread == turn ? stops + 1 : 1;
-        int has_turns = turns->stops && seen >= turns->not_before;
+        int has_turns = turns->stops && now() >= turns->not_before;
         turn = has_turns && stops < turns->stops ? thread : NULL;
         if (has_turns && !turn && (stop.tid = collect(shared, options, &stop.status)))
             return ended_by(shared, stop.tid, stop.status);

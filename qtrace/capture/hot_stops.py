@@ -81,7 +81,7 @@ class _Turns(ctypes.Structure):
         ("first", ctypes.c_uint32),
         ("queued", ctypes.c_uint32),
         ("rest", ctypes.c_uint32),
-        ("times", ctypes.c_int64 * (2 + 2 * _QUEUE)),
+        ("times", ctypes.c_int64 * (2 + 3 * _QUEUE)),
     )
 
 

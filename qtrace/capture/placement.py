@@ -30,6 +30,8 @@ from qtrace.capture import procfs
 TOGETHER_STOPS_PER_SECOND = 3_000
 """Below this, waking the other CPU (10 to 40 µs a stop) costs less than a tenth of the time."""
 APART_STOPS_PER_SECOND = 600
+_CALM_STOPS_PER_SECOND = 60
+"""Below this the CPU time of threads is not read: nothing is to be decided soon."""
 COMPUTE_SHARE = 0.75
 """Tracing two processes that only exchange small messages leaves them about half of a shared CPU."""
 ALONE_SHARE = 0.1
@@ -126,7 +128,7 @@ class Placement:
         if self._sweeps and not self.together:
             self.apart(threads)
         if not self.together and rate < TOGETHER_STOPS_PER_SECOND and self._mode == "auto":
-            if len(threads) > _FEW_THREADS:
+            if len(threads) > _FEW_THREADS or rate < _CALM_STOPS_PER_SECOND:
                 self._last_cpu.clear()
             else:
                 self._shares(threads, elapsed)
