@@ -73,7 +73,7 @@ process, 0.25 ms of the tracer's CPU time); what is left between the two is star
 Python's modules, before which nothing can be recorded. In turns with what was before, that is 0.13 s over the bare
 program instead of 0.17, and the whole 1.20 of strace instead of 1.43: a plain command line is understood without
 Typer (25 ms), python-ptrace does not look for the C library (5 ms), and at the end nobody looks through all of /proc
-for tracees where there are none (15 to 20 ms). perf begins and ends in 0.28 s instead of 0.49: the kernel takes 30 ms
+for tracees where there are none (15 to 20 ms). perf begins and ends in 0.2 s instead of 0.49: the kernel takes 30 ms
 for each tracepoint that is taken out of use, and neither the attempt before the start nor the end waits for that now;
 NumPy is loaded while the kernel makes the rings and the program starts, which is 0.1 s earlier for it; a program that
 is over sooner waits for it at its end. NumPy and the modules still take longer than strace takes in all. Beyond that,
@@ -81,13 +81,13 @@ the calls that shape a tree stop as they do with ptrace, each process inherits f
 descriptors and mappings are looked at, since its last calls come out of the rings when it is gone. To take over the
 mappings of its parent where the sizes agree was thought of and left: a semaphore could get a wrong name.
 
-What limits two processes that compute is start and end, and the looks of the hang watch, which take py-spy to each
-process: 0.15 s of CPU time for the first, which loads the analysis, and 0.07 for each later one. While a program
-computes there are two in ten seconds now, where there were five: that was 1.05 of untraced with either engine. So
-that no hang is found later for it, all threads having stood still for `--hang-after` brings a look at once. An empty
-look into perf's rings, twenty a second, takes 0.1 ms instead of 0.6. A look without Python's stacks first, and no
-more where it says that all is live, was thought of and left: only the stacks tell a thread that spins in vain from
-one that computes. What is left with perf is its start and end, which are 0.25 s alone.
+What limits two processes that compute is start and end. The looks of the hang watch took 0.15 s of CPU time for the
+first, which loads the analysis, and 0.07 for each later one, two in ten seconds: 1.03 to 1.05 of untraced. Of a
+program of which all threads compute, but for the first one's join, there is none now before twelve seconds are over,
+and few after that; what waits for anything else is looked at as before. That all threads stand still for
+`--hang-after` brings a look at once. NumPy, which perf needs, was 0.15 s of CPU time to load, and is 0.1 without the
+threads of its linear algebra. Beside a computing program there are left twenty ticks a second of the watch, 0.1 ms
+each, and with perf as many empty looks into the rings, as long.
 """
 """Printed below the table."""
 

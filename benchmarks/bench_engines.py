@@ -65,34 +65,32 @@ if __name__ == "__main__":
 
 LIMITS = """
 What limits the perf engine: the row of the rings alone is what no engine that reads them can save: the kernel writes
-two records a call, 0.3 us each by its own profile, and (not measured apart) changes a task's events with every change
-of task, which 4 to 4 has most of. From run to run that alone leaves 0.68 to 1.0 of the untraced throughput at 4 to 4.
-What the engine adds there, of CPU time by thread in a run of 20,000 messages: stopping the calls that make the 8
-processes (13 ms), emptying the rings and telling who is in which call (17), storing what came, 0.2 us a call (10 to
-25). Making calls of it, some 2 us each on one CPU, waits for the program's end. It was 85 to 100 ms: the watch took 25
-to 40 for loading what it did not need yet, and now waits until it knows the program to be calm; 20 went into making
-calls of the first ones, and into parsing mappings line by line. In turns with what was before that is 1.15 of it at 4
-to 4 and 1.10 at 1 to 1 (13 rounds); 0.83 to 0.85 of what the rings leave at 4 to 4, so 0.7 of untraced is reached where
-they leave 0.84 of it. Tried before: no watch at all (0.40, within the spread). Larger pages of the file halve the time
-for storing, and are in use. 8 times strace at 1 to 1: where strace reaches 0.13 of untraced, as it did, 8 times that
-is more than untraced.
+two records a call, 0.3 us each by its own profile, and changes a task's events with every change of task, which 4 to 4
+has most of: with a filter that lets nothing through, perf record of a tree left 0.82 of the untraced throughput,
+events on CPUs all of it. (Events on CPUs would see every other program as well, with its losses.) From run to run the
+rings alone leave 0.56 to 1.0 at 4 to 4, and the engine 0.75 to 0.85 of that, so 0.7 of untraced is reached where they
+leave 0.84 or more. What the engine adds, of CPU time by thread in a run of 20,000 messages: stopping the calls that
+make the 8 processes (13 ms), emptying the rings and telling who is in which call (17), storing what came, 0.2 us a
+call (10 to 25). Making calls of it, some 2 us each on one CPU, waits for the program's end. The threads of NumPy's
+linear algebra took 50 to 70 ms more when it was loaded, and are not started any more. Tried before: no watch at all
+(0.40, within the spread). Larger pages of the file halve the time for storing, and are in use. 8 times strace at 1 to
+1: where strace reaches 0.13 of untraced, as it did, 8 times that is more than untraced.
 
 What limits the ptrace engine: each call stops twice, and each stop costs a change to the tracer and back, waitpid,
-GET_SYSCALL_INFO and the resumption, which the empty loop in C has too. With the program as the user starts both, on
-two CPUs, that loop makes 1.0 to 1.4 times strace: what a tracer gains over that comes from sharing one CPU with the
-program while stops are frequent. At 1 to 1 this is four times strace, and was 1.05 to 1.86 as long as threads that
-parted for a moment, as at the start of a program, were not moved when they came together again. At 4 to 4 eight
-processes share that CPU and wait for each other's locks: twice as many calls a message, and at times 1.6, at times
-2.7 of strace; what one CPU allows is the limit there: strace itself, put on one CPU, made 2.1 of strace. The futex
-calls are 87,000 instead of 37,000, as after each stop another process runs while the one before may hold a lock. Tried
-against that: to let one run on until it waits, and keep the others between two calls meanwhile: 1.2 of the throughput
-in six long runs (9,000 messages/s instead of 7,500), and left, as it makes the tracer the program's scheduler; the
-scheduler's batch policy (no gain); other priorities (less). On one CPU the loop in C has
-4.0 us a stop over the untraced program, strace 5.7, and this engine 8.7, of which 2.6 are Python's and up to 0.8 the
-reading of a message's first eight bytes: 0.9 of strace would be 6.4 us. Tried: ptrace without argument types and errno
-(0.9 us less), /proc/TID/mem kept open (0.8 less), one view for the words of a call and packing after the resumption
-(0.3 less), all in use; PTRACE_PEEKUSER and PEEKDATA (no gain); user notifications in place of the entry stop (they
-see no result); fewer stacks while calls are frequent (within the spread). A result needs the exit stop and a wait
+GET_SYSCALL_INFO and the resumption, which the empty loop in C has too. As the user starts both, on two CPUs, a tracer
+gains over strace by sharing one CPU with the program while stops are frequent. The library in C handles a hot stop in
+what the empty loop takes, and records it: in turns with the loop in Python, 1.35 of the messages at 1 to 1, and 1.43 at
+4 to 4. There eight processes share the CPU and wait for each other's locks, since each stop lets another one run while
+the one before may hold a lock: 58 % of the stops were those of futex. To let one go on until it waits makes 1.3 of
+the messages, with 193,000 stops instead of 268,000, fewer than there are untraced; not to ask waitpid for a stop of
+which GET_SYSCALL_INFO tells, another 1.04. So 4 to 4 came from 1.4 of strace to 2.6 to 2.9, and beyond the empty loop
+on one CPU (2.2). What is left is 8.5 us a stop, 5 of them changes of task: 3 times strace would be 7.5 here. A yield
+of the CPU tells that the other one waits; on a busy machine it costs a slice, so then there are no turns. Tried: the
+scheduler's batch policy (no gain); other priorities (less); turns of 20 and of 400 stops (0.9, 1.01 of those of 100).
+Without the library, on one CPU, the loop in C has 4.0 us a stop over the untraced program, strace 5.7, and the loop in
+Python 8.7. Tried there: ptrace without argument types and errno (0.9 us less), /proc/TID/mem kept open (0.8 less), one
+view for the words of a call and packing after the resumption (0.3 less), all in use; PTRACE_PEEKUSER and PEEKDATA (no
+gain); user notifications in place of the entry stop (they see no result). A result needs the exit stop and a wait
 that lasts needs the entry stop, so none of the two can be left out.
 """
 """Printed below the tables: measured on 2 CPUs."""

@@ -30,8 +30,8 @@
 
 enum { CALLS = 512, FDS = 1024, WORDS = 256, THREADS = 4096, TIDS = 65536, RECORDS = 4096, QUEUE = 1024, SIGNALS = 65 };
 /* Nanoseconds: a yield that lasts longer is a loss; so much lost ends the turns for a pause; a short one is a gain. */
-enum { LONG_YIELD = 300000, MOST_LOST = 2500000, A_GAIN = 5000 };
-static const int64_t FIRST_PAUSE = 1000000000, LAST_PAUSE = 16000000000;
+enum { LONG_YIELD = 300000, MOST_LOST = 10000000, A_GAIN = 5000 };
+static const int64_t FIRST_PAUSE = 100000000, LAST_PAUSE = 16000000000;
 enum how { BY_PYTHON, PLAIN, USES_FD, READS, WRITES, USES_WORD };
 enum { FD_UNKNOWN, FD_WITHOUT_HEAD, FD_WITH_HEAD };
 enum { SECCOMP_STOP = PTRACE_EVENT_SECCOMP << 16 | SIGTRAP << 8 | 0x7F, CALL_STOP = (SIGTRAP | 0x80) << 8 | 0x7F };
