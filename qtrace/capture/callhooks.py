@@ -164,9 +164,13 @@ class CallHooks:
             (FUTEX_COMMAND, FUTEX_PRIVATE),
         )
         self._hot = hot
+        self._memory.before_close = hot.close_memory
 
-    def shared_with(self, hot: HotStops, pid: int) -> Known:
-        """Return what is known of a process, for the library, and keep it true from now on."""
+    def hand_over(self, hot: HotStops, tid: int, pid: int) -> None:
+        """Have the library handle the hot stops of a thread, with what is known of its process now and later."""
+        hot.adopt(tid, pid, self._shared_with(hot, pid), self._memory.file(tid, pid))
+
+    def _shared_with(self, hot: HotStops, pid: int) -> Known:
         known = self._of(pid)
         if known.shared is None:
             known.shared = Known()

@@ -23,6 +23,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #ifndef PTRACE_EVENT_SECCOMP
 #define PTRACE_EVENT_SECCOMP 7
@@ -64,6 +65,7 @@ struct thread {
     uint64_t head;
     uint64_t flags;
     struct known *known;
+    int64_t memory;           /* a descriptor of its memory (/proc/TID/mem), or -1 */
 };
 
 struct stop {
@@ -165,10 +167,13 @@ void hot_stops_add_word(struct known *known, uint64_t word)
     known->words[place] = word;
 }
 
-static int read_memory(pid_t tid, uint64_t address, void *to, size_t size)
+/* A read of /proc/TID/mem takes two thirds of process_vm_readv's time, and can read less. */
+static int read_memory(const struct thread *thread, uint64_t address, void *to, size_t size)
 {
+    if (thread->memory >= 0 && pread((int)thread->memory, to, size, (off_t)address) == (ssize_t)size)
+        return 1;
     struct iovec here = {to, size}, there = {(void *)(uintptr_t)address, size};
-    return process_vm_readv(tid, &here, 1, &there, 1, 0) == (ssize_t)size;
+    return process_vm_readv(thread->tid, &here, 1, &there, 1, 0) == (ssize_t)size;
 }
 
 static int64_t now(void)
@@ -209,7 +214,7 @@ static int head_at_entry(const struct shared *shared, const struct thread *threa
         kind = kind_of_fd(thread->known, words[1]);
         if (kind == FD_WITHOUT_HEAD || (kind == FD_WITH_HEAD && !size))
             return 0;
-        return kind == FD_WITH_HEAD && read_memory(thread->tid, words[2], head, size) ? HAS_HEAD : -1;
+        return kind == FD_WITH_HEAD && read_memory(thread, words[2], head, size) ? HAS_HEAD : -1;
     case USES_WORD:
         if (!(shared->word_private & words[2] && thread->known->enough_private)
             && !is_looked_up(thread->known, words[1]))
@@ -217,7 +222,7 @@ static int head_at_entry(const struct shared *shared, const struct thread *threa
         if (!words[4] || (words[2] & shared->word_command) > 31
             || !(shared->waits >> (words[2] & shared->word_command) & 1))
             return 0;
-        if (!read_memory(thread->tid, words[4], time, sizeof time))
+        if (!read_memory(thread, words[4], time, sizeof time))
             return -1;
         *head = (uint64_t)time[0] * 1000000000 + (uint64_t)time[1];
         return HAS_HEAD;
@@ -267,7 +272,7 @@ static int left(struct shared *shared, struct thread *thread, const struct ptrac
     if (how == READS && result > 0 && kind_of_fd(thread->known, words[1]) != FD_WITHOUT_HEAD) {
         head = 0;
         if (kind_of_fd(thread->known, words[1]) == FD_UNKNOWN
-            || !read_memory(thread->tid, words[2], &head, result < 8 ? (size_t)result : 8))
+            || !read_memory(thread, words[2], &head, result < 8 ? (size_t)result : 8))
             return 0;
         flags |= HAS_HEAD;
     }
@@ -306,7 +311,7 @@ static int ask(pid_t tid, struct ptrace_syscall_info *info)
 /* Handle a stop; an exit has the time at which it was seen, an entry that at which the call really begins.
  * One that is not there any more needs nothing: the thread has died, and its end is still to be told; another thread
  * may have its tid by now. */
-static int handle(struct shared *shared, struct thread *thread, const struct stop *stop)
+static int handle(struct shared *shared, struct thread *thread, const struct stop *stop, int64_t *time)
 {
     struct ptrace_syscall_info own;
     const struct ptrace_syscall_info *info = stop->info;
@@ -316,8 +321,8 @@ static int handle(struct shared *shared, struct thread *thread, const struct sto
         if (!ask(thread->tid, &own) || own.op != (entry ? PTRACE_SYSCALL_INFO_SECCOMP : PTRACE_SYSCALL_INFO_EXIT))
             return 1;
     }
-    int64_t time = entry || !stop->time ? now() : stop->time;
-    int done = entry ? entered(shared, thread, info, time) : left(shared, thread, info, time);
+    *time = entry || !stop->time ? now() : stop->time;
+    int done = entry ? entered(shared, thread, info, *time) : left(shared, thread, info, *time);
     shared->handled += (uint64_t)done;
     return done;
 }
@@ -456,10 +461,11 @@ int hot_stops_wait(struct shared *shared, int options)
             put_off(turns, stop.tid, stop.status); /* the other one is still running */
             continue;
         }
-        if (!thread || !handle(shared, thread, &stop))
+        int64_t time = 0;
+        if (!thread || !handle(shared, thread, &stop, &time))
             return ended_by(shared, stop.tid, stop.status);
         stops = thread == turn ? stops + 1 : 1;
-        int has_turns = turns->stops && now() >= turns->not_before;
+        int has_turns = turns->stops && time >= turns->not_before;
         turn = has_turns && stops < turns->stops ? thread : NULL;
         if (has_turns && !turn && (stop.tid = collect(shared, options, &stop.status)))
             return ended_by(shared, stop.tid, stop.status);

@@ -26,8 +26,11 @@ OpenCall = tuple[int, list[int], int, int]
 MOST_CALLS = 512
 _FDS, _WORDS, _THREADS, _TIDS, _RECORDS, _QUEUE = 1024, 256, 4096, 65536, 4096, 1024
 _FD_UNKNOWN, _FD_WITHOUT_HEAD, _FD_WITH_HEAD = 0, 1, 2
-_THREAD = struct.Struct("<iiIIq7QQQQ")
-"""tid, pid, version, whether it is in a call, entry time, number and arguments, head, flags, address of its `Known`."""
+_THREAD = struct.Struct("<iiIIq7QQQQq")
+"""tid, pid, version, whether it is in a call, entry time, number and arguments, head, flags, address of its `Known`,
+descriptor of its memory."""
+_MEMORY = struct.Struct("<q")
+"""The last of them."""
 _TRIES = 100
 
 
@@ -295,13 +298,14 @@ class HotStops:
 
     # --- threads ---------------------------------------------------------------------------------
 
-    def adopt(self, tid: int, pid: int, known: Known) -> None:
+    def adopt(self, tid: int, pid: int, known: Known, memory: int = -1) -> None:
         """Have the library handle a thread's stops from now on, if there is room for it.
 
         Args:
             tid: The thread.
             pid: Its process.
             known: What is known of that.
+            memory: Descriptor of its memory, until `close_memory`; -1 for none.
         """
         shared = self._shared
         if not self._free or shared.place[tid % _TIDS]:
@@ -311,8 +315,9 @@ class HotStops:
         version = _THREAD.unpack_from(self._threads, place * _THREAD.size)[2]
         empty = (0,) * 10
         _THREAD.pack_into(
-            self._threads, place * _THREAD.size, tid, pid, version + 2 & 0xFFFFFFFE, 0, *empty, ctypes.addressof(known)
-        )
+            self._threads, place * _THREAD.size, tid, pid, version + 2 & 0xFFFFFFFE, 0, *empty,
+            ctypes.addressof(known), memory,
+        )  # fmt: skip
         shared.place[tid % _TIDS] = place
         call = self.open_calls.others.pop(tid, None)
         self._members.setdefault(pid, []).append(tid)
@@ -342,6 +347,11 @@ class HotStops:
         for tid in self._members.get(pid, [])[:]:
             self.drop_thread(tid)
 
+    def close_memory(self, pid: int) -> None:
+        """A process's memory is about to be closed."""
+        for tid in self._members.get(pid, ()):
+            _MEMORY.pack_into(self._threads, self.places[tid] * _THREAD.size + _THREAD.size - _MEMORY.size, -1)
+
     def add_word(self, known: Known, address: int) -> None:
         """A futex word has been looked up."""
         self._add_word(ctypes.addressof(known), address)
@@ -362,11 +372,11 @@ class HotStops:
     def put_call(self, place: int, call: OpenCall | None) -> None:
         """Say what call the thread at a place is in. From the loop's thread only."""
         start = place * _THREAD.size
-        tid, pid, version, _, *rest, known = _THREAD.unpack_from(self._threads, start)
+        tid, pid, version, _, *rest, known, memory = _THREAD.unpack_from(self._threads, start)
         if call is None:
-            _THREAD.pack_into(self._threads, start, tid, pid, version + 2 & 0xFFFFFFFE, 0, *rest, known)
+            _THREAD.pack_into(self._threads, start, tid, pid, version + 2 & 0xFFFFFFFE, 0, *rest, known, memory)
             return
         entry, words, flags, head = call
         _THREAD.pack_into(
-            self._threads, start, tid, pid, version + 2 & 0xFFFFFFFE, 1, entry, *words, head, flags, known
+            self._threads, start, tid, pid, version + 2 & 0xFFFFFFFE, 1, entry, *words, head, flags, known, memory
         )

@@ -242,7 +242,7 @@ class Loop:
 
     def _adopt(self, tid: int, pid: int) -> None:
         if self.hot is not None and tid not in self.hot.places:
-            self.hot.adopt(tid, pid, self.hooks.shared_with(self.hot, pid))
+            self.hooks.hand_over(self.hot, tid, pid)
 
     @property
     def stops(self) -> int:

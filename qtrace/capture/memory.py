@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 
 
 class _Iovec(ctypes.Structure):
@@ -51,6 +52,8 @@ class OpenMemory:
     def __init__(self) -> None:
         self._files: dict[int, int] = {}
         self._otherwise = MemoryReader()
+        self.before_close: Callable[[int], None] | None = None
+        """Told of a process whose memory is about to be closed."""
 
     def number(self, tid: int, pid: int, address: int, size: int) -> int | None:
         """Return up to eight bytes of memory as a little-endian number; None where it cannot be read.
@@ -71,6 +74,13 @@ class OpenMemory:
         raw = raw or self._otherwise(tid, address, size)
         return int.from_bytes(raw, "little") if raw else None
 
+    def file(self, tid: int, pid: int) -> int:
+        """Return a descriptor of a process's memory, good until `before_close`; -1 if there is no room for another."""
+        file = self._files.get(pid)
+        if file is None:
+            file = self._open(tid, pid) if len(self._files) < MOST_OPEN else -1
+        return file
+
     def _open(self, tid: int, pid: int) -> int:
         if len(self._files) >= MOST_OPEN:
             self.forget(next(iter(self._files)))
@@ -83,6 +93,8 @@ class OpenMemory:
 
     def forget(self, pid: int) -> None:
         """Close a process's memory."""
+        if self.before_close is not None:
+            self.before_close(pid)
         file = self._files.pop(pid, -1)
         if file >= 0:
             os.close(file)

@@ -183,6 +183,20 @@ def test_threads_for_which_there_is_no_room_are_left_to_the_loop(hot: hot_stops.
 
 
 @built
+def test_memory_that_is_closed_is_not_read_any_more(hot: hot_stops.HotStops) -> None:
+    """The number may be another file's by then. The call that the thread is in stays."""
+    call = (5, [1, 2, 3, 4, 5, 6, 7], 0, 9)
+    hot.adopt(7, 7, hot_stops.Known(), 100)
+    hot.open_calls[7] = call
+    fields = hot_stops._THREAD.unpack_from(hot._threads, hot.places[7] * hot_stops._THREAD.size)
+    assert fields[-1] == 100
+    hot.close_memory(7)
+    fields = hot_stops._THREAD.unpack_from(hot._threads, hot.places[7] * hot_stops._THREAD.size)
+    assert fields[-1] == -1
+    assert hot.open_calls.get(7) == call
+
+
+@built
 def test_a_call_is_read_whole_or_not_at_all(hot: hot_stops.HotStops) -> None:
     """A place that is being written, or that belongs to another thread since, is in no call."""
     hot.adopt(7, 7, hot_stops.Known())
