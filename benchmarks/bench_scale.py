@@ -57,12 +57,14 @@ _FEW_MESSAGES = 20
 _FLAT = 1.2
 
 LIMITS = """
-What a call costs is 0.8 µs of the program's own CPU time among one million and among ten, and was 1.2: what
-descriptors were and what bytes moved is looked up by 65,536 calls at a time, whose columns stay in the cache, records
-are put in order as bytes instead of field by field, and names are taken from a column of names. The kernel's part was
-0.4 to 0.9 µs: every column above 32 MB was cleared anew, in huge pages. With freed memory kept for the next column,
-and with ordinary pages (`qtrace/cli/memory.py`, as the command line does), it is 0.1 to 0.3. Ten million calls took
-22 s in all before.
+What a call costs of the program's own CPU time differs by an eighth between a hundred thousand and ten million. It was
+1.2 µs, and is 0.4 to 0.8, as the machine is: what descriptors were and what bytes moved is looked up by 65,536 calls at
+a time, whose columns stay in the cache, records are put in order as bytes instead of field by field, and names are
+taken from a column of names. The kernel's part was 0.4 to 0.9 µs: every column above 32 MB was cleared anew, in huge
+pages. With freed memory kept for the next column, and with ordinary pages (`qtrace/cli/memory.py`, as the command line
+does), it is 0.1 to 0.2 where the machine has the memory. A virtual machine that gives freed memory back to its host has
+to fetch each page again: 4 µs a page were seen, 0.3 µs a call among ten million (3.5 GB), and 0.8 the first time; one
+million fit into what it still has. Ten million calls took 22 s in all before.
 """
 """Printed below the table: measured on 2 CPUs."""
 
