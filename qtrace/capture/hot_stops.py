@@ -178,7 +178,8 @@ class OpenCalls:
             call = self._hot.call_at(place, tid)
             if call is not None:
                 found[tid] = call
-        return found
+        # One that has gone from there to here meanwhile was in neither.
+        return self.others.copy() | found
 
 
 class HotStops:
@@ -318,12 +319,14 @@ class HotStops:
             self._threads, place * _THREAD.size, tid, pid, version + 2 & 0xFFFFFFFE, 0, *empty,
             ctypes.addressof(known), memory,
         )  # fmt: skip
-        shared.place[tid % _TIDS] = place
-        call = self.open_calls.others.pop(tid, None)
-        self._members.setdefault(pid, []).append(tid)
-        self.places[tid] = place
+        # In both for a moment, rather than in neither: others look.
+        call = self.open_calls.others.get(tid)
         if call is not None:
             self.put_call(place, call)
+        self._members.setdefault(pid, []).append(tid)
+        self.places[tid] = place
+        shared.place[tid % _TIDS] = place
+        self.open_calls.others.pop(tid, None)
 
     def drop_thread(self, tid: int) -> None:
         """Have the loop handle a thread's stops from now on; it has ended, or is another one now."""
@@ -336,9 +339,9 @@ class HotStops:
         if not self._members[pid]:
             del self._members[pid]
         self._shared.place[tid % _TIDS] = 0
-        del self.places[tid]
         if call is not None:
             self.open_calls.others[tid] = call
+        del self.places[tid]
         del self._known[place]
         self._free.append(place)
 
