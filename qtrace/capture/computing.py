@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from qtrace.capture import procfs
 from qtrace.model.syscalls import Architecture, number_of
 
-_SHARE = 0.8
+_SHARE = 0.6
 """So much of the time a thread that computes is on a CPU, or waits for one. (What it waits for is counted when it has
 it.)"""
 _CALLS_PER_SECOND = 50
