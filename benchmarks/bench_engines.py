@@ -68,7 +68,7 @@ What limits the perf engine: the row of the rings alone is what no engine that r
 two records a call, 0.3 us each by its own profile, and changes a task's events with every change of task, which 4 to 4
 has most of: with a filter that lets nothing through, perf record of a tree left 0.82 of the untraced throughput,
 events on CPUs all of it. (Events on CPUs would see every other program as well, with its losses.) From run to run the
-rings alone leave 0.56 to 1.0 at 4 to 4, and the engine 0.75 to 0.85 of that, so 0.7 of untraced is reached where they
+rings alone leave 0.5 to 1.0 at 4 to 4, and the engine 0.67 to 0.85 of that, so 0.7 of untraced is reached where they
 leave 0.84 or more. What the engine adds, of CPU time by thread in a run of 20,000 messages: stopping the calls that
 make the 8 processes (13 ms), emptying the rings and telling who is in which call (17), storing what came, 0.2 us a
 call (10 to 25). Making calls of it, some 2 us each on one CPU, waits for the program's end. The threads of NumPy's
