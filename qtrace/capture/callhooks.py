@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qtrace.capture import grab, procfs, ptrace_calls
-from qtrace.capture.hot_stops import MOST_CALLS, How, Known
+from qtrace.capture.hot_stops import MOST_CALLS, HotStops, How, Known
 from qtrace.capture.identity import identify_link
 from qtrace.capture.memory import MemoryReader, OpenMemory
 from qtrace.model.futex import FUTEX_COMMAND, FUTEX_PRIVATE, FUTEX_WAITS
@@ -22,7 +22,6 @@ from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture, number_of
 
 if TYPE_CHECKING:
-    from qtrace.capture.hot_stops import HotStops
     from qtrace.capture.placement import Placement
     from qtrace.capture.tracees import RowSink
 

@@ -471,12 +471,3 @@ int hot_stops_wait(struct shared *shared, int options)
             return ended_by(shared, stop.tid, stop.status);
     }
 }
-
-/* The next stop that was put off, for a loop that handles all stops itself from now on; 0 if there is none. */
-int hot_stops_put_off(struct shared *shared)
-{
-    if (!shared->turns.queued)
-        return 0;
-    struct stop stop = next_in_queue(&shared->turns);
-    return ended_by(shared, stop.tid, stop.status);
-}

@@ -197,7 +197,6 @@ class HotStops:
         self._address = ctypes.byref(self._shared)
         loaded.hot_stops_begin()
         self._wait = loaded.hot_stops_wait
-        self._put_off = loaded.hot_stops_put_off
         self._heed = loaded.hot_stops_heed
         self._add_word = loaded.hot_stops_add_word
         self._add_word.argtypes = (ctypes.c_void_p, ctypes.c_uint64)
@@ -273,11 +272,6 @@ class HotStops:
                 raise ChildProcessError(-tid, os.strerror(-tid))
             raise OSError(-tid, os.strerror(-tid))
         return tid, shared.stopped_status
-
-    def next_put_off(self) -> tuple[int, int] | None:
-        """Return a stop that waits for its turn, as waitpid(2) does; None if there is none."""
-        tid = self._put_off(self._address)
-        return (tid, self._shared.stopped_status) if tid else None
 
     def take_turns(self, shares_cpu: bool) -> None:
         """Say whether tracer and tracees share a CPU: then threads run on in turns. For any thread."""

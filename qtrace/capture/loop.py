@@ -91,7 +91,8 @@ class Loop:
             lifecycle: Takes (time_ns, pid, tid, event, value, detail).
             machine: Whose numbers the calls have.
             every_call: Stop at every call (PTRACE_SYSCALL), where there is no seccomp filter.
-            hot: Handles the hot stops in place of `run`, where it can.
+            hot: Handles the hot stops in place of `run`, where it can: of a program that was started with a filter,
+                and is never let go.
         """
         self.tracees = tracees
         self.hooks = hooks
@@ -236,8 +237,6 @@ class Loop:
     def _wait(self, pid: int, options: int) -> tuple[int, int]:
         """Do what waitpid(2) does; of hot stops, return those only that the library cannot handle."""
         assert self.hot is not None
-        if self.letting_go:
-            return self.hot.next_put_off() or self._in_order(pid, options)
         return self.hot.wait(options, bool(self.interrupted))
 
     def _adopt(self, tid: int, pid: int) -> None:
@@ -308,7 +307,7 @@ class Loop:
         """A syscall stop where every call stops, or one whose entry was not seen."""
         if not syscall_words(tid) or not ptrace_calls.KIND[0]:
             return
-        if ptrace_calls.stop_kind() == INFO_ENTRY:
+        if ptrace_calls.KIND[0] == INFO_ENTRY:
             call, flags = self._call_at_entry(tid)
             self.begun = self.begun or (call is not None and call[0] in self._execs)
             if call is not None and self.begun and call[0] in self.wanted:

@@ -113,20 +113,22 @@ def tracer_of(pid: int, tid: int) -> int:
 
 def cpu_and_switches(pid: int, tid: int) -> tuple[int, int] | None:
     """Return CPU time in nanoseconds and how often the thread was put on a CPU (schedstat)."""
-    raw = _read(f"/proc/{pid}/task/{tid}/schedstat")
-    if not raw:
-        return None
-    fields = raw.split()
-    return int(fields[0]), int(fields[2])
+    found = _schedstat(pid, tid)
+    return (found[0], found[2]) if found is not None else None
 
 
 def runnable_ns(pid: int, tid: int) -> int | None:
     """Return for how many nanoseconds a thread has been on a CPU or waited for one (schedstat), since it was made."""
+    found = _schedstat(pid, tid)
+    return found[0] + found[1] if found is not None else None
+
+
+def _schedstat(pid: int, tid: int) -> tuple[int, int, int] | None:
     raw = _read(f"/proc/{pid}/task/{tid}/schedstat")
     if not raw:
         return None
-    fields = raw.split()
-    return int(fields[0]) + int(fields[1])
+    ran, waited, switches = map(int, raw.split()[:3])
+    return ran, waited, switches
 
 
 def syscall_line(pid: int, tid: int) -> str | None:

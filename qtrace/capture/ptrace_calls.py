@@ -174,11 +174,6 @@ def syscall_words(tid: int) -> bool:
     return bool(quick(GET_SYSCALL_INFO, tid, INFO_BYTES, INFO_POINTER) > 0)
 
 
-def stop_kind() -> int:
-    """Return what the last `syscall_words` described: INFO_ENTRY, INFO_EXIT or INFO_SECCOMP."""
-    return int(_info.op)
-
-
 def set_first_argument(tid: int, value: int) -> None:
     """Change the first argument of the call that an x86_64 tracee is about to make, after `syscall_words`."""
     _ptrace(POKEUSER, tid, _RBX_OFFSET if _info.arch == AUDIT_ARCH_I386 else _RDI_OFFSET, value)
