@@ -31,6 +31,7 @@ from qtrace.model.syscalls import Architecture, by_number
 from qtrace.tracefile.writer import NO_RINGS, RingState, TraceWriter
 
 if TYPE_CHECKING:
+    from qtrace.capture.bpf_rings import BpfRing, BpfRings
     from qtrace.capture.perf_backlog import Backlog, LastSeen, Take
     from qtrace.capture.perf_events import Ring, Rings
     from qtrace.capture.perf_hooks import PerfHooks
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from qtrace.capture.tracees import RowSink
     from qtrace.tracefile.rings import Array, OpenCall, Pairing
 
-_IDLE_MS = 50
-"""How old a record may get in a ring that does not fill up."""
 _WINDOW_NS = 100_000_000
 _BUSY_BYTES_PER_SECOND = 4 << 20
 """Some 28,000 calls a second. Making calls of fewer costs the program next to nothing."""
@@ -76,7 +75,7 @@ class Collector(threading.Thread):
 
     def __init__(
         self,
-        rings: Rings,
+        rings: Rings | BpfRings,
         writer: TraceWriter,
         sink: RowSink,
         hooks: PerfHooks,
@@ -229,10 +228,10 @@ class Collector(threading.Thread):
         making.start()
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
-        for ring in self._rings:
-            poll.register(ring.fd, select.POLLIN)
+        for fd in self._rings.to_poll():
+            poll.register(fd, select.POLLIN)
         while not self._over:
-            ready = poll.poll(_IDLE_MS)
+            ready = poll.poll(self._rings.wait_ms)
             for fd, events in ready:
                 if events & (select.POLLHUP | select.POLLERR) and fd != self._wake:
                     poll.unregister(fd)  # nobody is left whom this event could count
@@ -302,7 +301,7 @@ class Collector(threading.Thread):
         self.entered += sum(len(raw) for kind, raw in contents if kind == "enter") // ENTER_BYTES
         self._last_seen.see(take.records("enter")[0], take.records("exit")[0])
 
-    def _by_kind(self) -> tuple[tuple[str, tuple[Ring, ...]], ...]:
+    def _by_kind(self) -> tuple[tuple[str, tuple[Ring, ...] | tuple[BpfRing, ...]], ...]:
         return ("enter", self._rings.enters), ("exit", self._rings.exits)
 
     def _is_busy(self, taken_bytes: int, now: int, since_ns: int) -> None:

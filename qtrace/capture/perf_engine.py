@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
-from qtrace.capture import perf_events, seccomp
+from qtrace.capture import bpf_rings, perf_events, seccomp
 from qtrace.errors import EngineError
 from qtrace.model.syscalls import Architecture, Trait, number_of
 
 if TYPE_CHECKING:
+    from qtrace.capture.bpf_rings import BpfRings
     from qtrace.capture.perf_attach import JoinedTree
     from qtrace.capture.perf_collector import Collector
     from qtrace.capture.perf_events import Rings
@@ -20,20 +22,21 @@ ENGINES = ("auto", "perf", "ptrace")
 _MOST_FREQUENT = ("futex", "read", "write", "poll", "wait4")
 
 
-def chosen(engine: str, filtered: bool, opened: list[int] | None = None) -> tuple[str, str]:
+def chosen(engine: str, filtered: bool, opened: list[int] | None = None, *, starts: bool = False) -> tuple[str, str]:
     """Return the engine to use, ``perf`` or ``ptrace``, and why perf cannot be used (empty if it can).
 
     Args:
         engine: What the user asked for: one of `ENGINES`.
         filtered: Whether calls are filtered by seccomp; the perf engine is of no use otherwise.
         opened: See `qtrace.capture.perf_events.why_not`.
+        starts: Whether the program is still to be started, so that BPF may do in place of perf's events.
 
     Raises:
         EngineError: perf was asked for and cannot be used.
     """
     if engine == "ptrace":
         return "ptrace", ""
-    why = "every call has to stop" if not filtered else perf_events.why_not(opened)
+    why = "every call has to stop" if not filtered else _why_not(opened, starts)
     if why and engine == "perf":
         raise EngineError(
             f"the perf engine cannot be used here: {why}",
@@ -41,6 +44,12 @@ def chosen(engine: str, filtered: bool, opened: list[int] | None = None) -> tupl
             "and neither --no-seccomp nor --no-follow. Without it: --engine ptrace",
         )
     return ("ptrace" if why else "perf"), why
+
+
+def _why_not(opened: list[int] | None, starts: bool) -> str:
+    if starts and not bpf_rings.why_not() and perf_events.tracepoint_folder() is not None and perf_events.is_there():
+        return ""  # to load such a program takes all rights that an event on a tracepoint takes
+    return perf_events.why_not(opened)
 
 
 def hot_numbers(machine: Architecture) -> list[int]:
@@ -57,13 +66,24 @@ def stopping_numbers(machine: Architecture) -> list[int]:
     return sorted(set(seccomp.recorded_numbers(machine)) - set(hot_numbers(machine)))
 
 
-def open_rings(pid: int, machine: Architecture, ring_bytes: int | None) -> Rings:
+def open_rings(pid: int, machine: Architecture, ring_bytes: int | None) -> Rings | BpfRings:
     """Open the rings of a process that is about to call exec, and of all that come out of it.
+
+    Those of BPF, where they may be had, have to be told whom to follow.
 
     Raises:
         EngineError: The kernel refused.
     """
     numbers = hot_numbers(machine)
+    if not bpf_rings.why_not():
+        try:
+            return bpf_rings.BpfRings(machine, numbers, ring_bytes)
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise EngineError(
+                    f"the programs of BPF could not be made: {error.strerror}",
+                    "Record without them: QTRACE_NO_BPF=1 qtrace record ...",
+                ) from None
     first = [number_of(name, machine) for name in _MOST_FREQUENT]
     accepted = perf_events.filter_text(numbers, [number for number in first if number is not None])
     try:
@@ -76,7 +96,7 @@ def open_rings(pid: int, machine: Architecture, ring_bytes: int | None) -> Rings
 
 
 def collector_of(
-    rings: Rings,
+    rings: Rings | BpfRings,
     writer: TraceWriter,
     sink: RowSink,
     hooks: PerfHooks,

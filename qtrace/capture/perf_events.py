@@ -23,7 +23,7 @@ import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
@@ -102,6 +102,15 @@ def why_not(opened: list[int] | None = None) -> str:
             return "it needs CAP_PERFMON, or kernel.perf_event_paranoid below 2"
         return f"perf_event_open: {error.strerror}"
     return ""
+
+
+def is_there() -> bool:
+    """Return whether perf_event_open works at all: an event that counts nothing is opened, which takes no time."""
+    try:
+        os.close(_open(_attributes(tasks(), 1, 0), os.getpid(), -1))
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +279,12 @@ class Rings:
 
     enters: tuple[Ring, ...]
     exits: tuple[Ring, ...]
+    wait_ms: ClassVar[int] = 50
+    """How old a record may get in a ring that does not fill up."""
+
+    def to_poll(self) -> tuple[int, ...]:
+        """Return descriptors that are ready when a ring is a quarter full."""
+        return tuple(ring.fd for ring in self)
 
     def __iter__(self) -> Iterator[Ring]:
         yield from self.enters

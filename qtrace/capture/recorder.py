@@ -36,6 +36,7 @@ from qtrace.model.version import VERSION
 from qtrace.tracefile.writer import Limits, TraceWriter
 
 if TYPE_CHECKING:
+    from qtrace.capture.bpf_rings import BpfRings
     from qtrace.capture.perf_attach import JoinedTree
     from qtrace.capture.perf_collector import Collector
     from qtrace.model.snapshot import Snapshot
@@ -116,7 +117,7 @@ def record(
     machine = architecture()
     filtered = options.use_seccomp and options.follow
     opened: list[int] = []
-    engine, _ = perf_engine.chosen(options.engine, filtered, opened)
+    engine, _ = perf_engine.chosen(options.engine, filtered, opened, starts=True)
     with _closed_at_end(opened), _kept_for_failure(options.output, options.overwrite) as keep_old:
         writer = TraceWriter(
             options.output, overwrite=options.overwrite, limits=_limits(options), rings=engine == "perf"
@@ -324,6 +325,7 @@ class _Recording:
         load = threading.Thread(target=importlib.import_module, args=("qtrace.capture.perf_backlog",), daemon=True)
         load.start()
         rings = perf_engine.open_rings(self.root, self.machine, self.options.ring_bytes)
+        from qtrace.capture.bpf_rings import BpfRings
         from qtrace.capture.perf_hooks import PerfHooks
         from qtrace.capture.perf_loop import PerfLoop
 
@@ -332,8 +334,24 @@ class _Recording:
             rings, self.writer, self.writer.add_row, hooks, self.machine, self.options.max_bytes
         )
         self.collector.foreign = self.tracees.foreign
+        if isinstance(rings, BpfRings):
+            self.tracees.on_process = self._follower(rings)
+        self.writer.set_meta(rings="bpf" if isinstance(rings, BpfRings) else "perf")
         emit = self.writer.add_calls
         return PerfLoop(self.tracees, hooks, emit, self._lifecycle, self.machine, collector=self.collector)
+
+    def _follower(self, rings: BpfRings) -> Callable[[int, bool], None]:
+        def follow(pid: int, runs: bool) -> None:
+            if not runs:
+                rings.leave(pid)
+                return
+            try:
+                rings.follow(pid)
+            except OSError as error:
+                why = f"frequent calls of a process are missing: too many processes at once ({error.strerror})"
+                self.tracees.leave_out("a process", why)
+
+        return follow
 
     def _attached_perf_loop(self, joined: JoinedTree) -> Loop:
         from qtrace.capture.perf_attach import LACKS

@@ -66,6 +66,8 @@ class Tracees:
         """What the recording does not have, a sentence each."""
         self.ever = 0
         """How many processes there have been."""
+        self.on_process: Callable[[int, bool], None] | None = None
+        """Told of each process before it runs (our own fork: before it becomes the program), and when it has ended."""
 
     def add_root(self, pid: int, ppid: int, now_ns: int, *, before_exec: bool = False) -> None:
         """Add a process of which nothing is known yet.
@@ -134,6 +136,8 @@ class Tracees:
         self.processes[pid] = process
         self.ever += 1
         self._store_process(process)
+        if self.on_process is not None and image >= 0:
+            self.on_process(pid, True)
 
     def _look_up(self, process: TracedProcess) -> None:
         process.argv = procfs.argv(process.pid)
@@ -192,6 +196,8 @@ class Tracees:
         if process.image >= 0:
             process.start_ns = now_ns
         process.image += 1
+        if self.on_process is not None and process.image == 0:
+            self.on_process(pid, True)
         self._look_up(process)
         self._note_kind(process, now_ns)
         process.argv = process.argv or ((name,) if name else ())
@@ -220,6 +226,8 @@ class Tracees:
         if process.threads:
             return False
         del self.processes[thread.pid]
+        if self.on_process is not None:
+            self.on_process(thread.pid, False)
         self._store_process(process, now_ns, status)
         self._forget_unannounced(process.pid)
         return True

@@ -107,12 +107,25 @@ def _own_names_only(name: str) -> frozenset[str]:
     return DECIDED_BY_TIMING | TIMED.get(name, frozenset())
 
 
+_COMPARED = [pair for pair in every_behaviour() if pair[1] not in NEVER_TWICE_THE_SAME]
+_WITHOUT_BPF = 5
+"""Each so-manieth behaviour is recorded with perf's own rings as well."""
+
+
 @needs_compiler
 @pytest.mark.parametrize(
-    ("family", "name"), [pair for pair in every_behaviour() if pair[1] not in NEVER_TWICE_THE_SAME]
+    ("family", "name", "bpf"),
+    [
+        *(pytest.param(*pair, True, id="-".join(pair)) for pair in _COMPARED),
+        *(pytest.param(*pair, False, id=f"{'-'.join(pair)}-without-bpf") for pair in _COMPARED[::_WITHOUT_BPF]),
+    ],
 )
-def test_the_calls_of_a_behaviour_are_those_of_the_ptrace_engine(family: str, name: str, tmp_path: Path) -> None:
+def test_the_calls_of_a_behaviour_are_those_of_the_ptrace_engine(
+    family: str, name: str, bpf: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Per thread the same calls with the same results in the same order; same output and same end."""
+    if not bpf:
+        monkeypatch.setenv("QTRACE_NO_BPF", "1")
     seen, expected_at = first_recording(family, name)
     outcome = recorded_by("perf", [str(program(family)), name], tmp_path / "perf.qtrace")
     assert (outcome.stdout, outcome.status) == (seen.output, seen.status)

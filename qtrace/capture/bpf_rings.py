@@ -1,0 +1,201 @@
+"""Ring buffers that programs of BPF fill, in place of perf's: of the processes followed, and of no others.
+
+They give the same records (see `qtrace.tracefile.rings`), at half the price: no event is attached to a task, so
+that a change of task costs nothing, nor does a new process inherit anything, and all is gone the moment it is
+closed. It needs to be told which processes to follow, before they run; so it is there for programs that qtrace
+starts, whose new processes stop anyway. And it needs CAP_BPF and CAP_PERFMON, or root, and Linux 5.8.
+
+Sources: bpf(2), linux/bpf.h; the kernel's Documentation/bpf/ringbuf.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+from qtrace.capture import bpf, bpf_programs
+from qtrace.capture.bpf_programs import Targets, enter_program, exit_program
+from qtrace.capture.perf_events import online_cpus, ring_sizes
+from qtrace.model.records import ENTER_BYTES, EXIT_BYTES
+from qtrace.model.syscalls import Architecture
+
+_PAGE: Final = mmap.PAGESIZE
+_BUSY: Final = 1 << 31  # BPF_RINGBUF_BUSY_BIT: its writer is not done with it
+_SAMPLE, _LOST = 9, 2  # PERF_RECORD_SAMPLE and PERF_RECORD_LOST
+_LOST_RECORD = struct.Struct("<IHHQQ")
+_MOST_PROCESSES: Final = 1 << 16
+"""At a time."""
+_FIRST_NAMESPACE: Final = 0xEFFFFFFC  # PROC_PID_INIT_INO, linux/proc_ns.h
+_MOST_PER_SECOND: Final = 25 << 20
+"""So many bytes one CPU may write in a second, for a ring to be emptied in time."""
+_LONGEST_MS: Final = 50
+
+
+def why_not() -> str:
+    """Return why programs of BPF cannot be used here; empty if they can. It is tried: the smallest one is loaded."""
+    if "QTRACE_NO_BPF" in os.environ:
+        return "QTRACE_NO_BPF is set"
+    try:
+        if Path("/proc/self/ns/pid").stat().st_ino != _FIRST_NAMESPACE:
+            return "it tells ids of the first pid namespace, and this is another (a container)"
+        for fd in (bpf.new_ring(_PAGE), bpf.load(bpf_programs.NOTHING, "qtrace_nothing")):
+            os.close(fd)
+    except OSError as error:
+        return f"bpf: {error.strerror}"
+    return ""
+
+
+class BpfRing:
+    """The ring buffer of one CPU, of entries or of exits."""
+
+    def __init__(self, cpu: int, ring_bytes: int, record_bytes: int) -> None:
+        """Make it, and map it.
+
+        Args:
+            cpu: The CPU.
+            ring_bytes: Its size: a power of two, at least a page.
+            record_bytes: Size of each record, with the header that the ring puts before it.
+
+        Raises:
+            OSError: The kernel refused.
+        """
+        self.cpu = cpu
+        self._bytes, self._record_bytes = ring_bytes, record_bytes
+        self._taken = self._told_lost = 0
+        self._counter: memoryview | None = None
+        self.fd = bpf.new_ring(ring_bytes)
+        try:
+            self._consumer = mmap.mmap(self.fd, _PAGE)
+            # The buffer is there twice, one behind the other: what reaches over its end lies in one piece.
+            self._producer = mmap.mmap(self.fd, _PAGE + 2 * ring_bytes, prot=mmap.PROT_READ, offset=_PAGE)
+        except OSError:
+            os.close(self.fd)
+            raise
+        self._consumed = memoryview(self._consumer).cast("Q")
+        self._produced = memoryview(self._producer)[:_PAGE].cast("Q")
+
+    def count_lost_in(self, counter: memoryview) -> None:
+        """Say where the programs count what found no room: one word of 64 bits."""
+        self._counter = counter
+
+    def take(self) -> bytes:
+        """Return the records that have come since, as perf would give them, and make room for new ones."""
+        import numpy as np
+
+        count = (self._produced[0] - self._taken) // self._record_bytes
+        lost = self._lost_record()
+        if not count:
+            return lost
+        begin = _PAGE + self._taken % self._bytes
+        words = np.frombuffer(self._producer, np.uint32, count * self._record_bytes // 4, begin)
+        unfinished = np.flatnonzero(words[:: self._record_bytes // 4] & np.uint32(_BUSY))
+        if len(unfinished):
+            count = int(unfinished[0])
+        size = count * self._record_bytes
+        found = words[: size // 4].copy()
+        self._taken += size
+        self._consumed[0] = self._taken
+        headers = found.reshape(count, -1)
+        headers[:, 0] = _SAMPLE
+        headers[:, 1] = self._record_bytes << 16
+        return found.tobytes() + lost
+
+    def _lost_record(self) -> bytes:
+        before, self._told_lost = self._told_lost, self.lost()
+        if self._told_lost == before:
+            return b""
+        return _LOST_RECORD.pack(_LOST, 0, _LOST_RECORD.size, 0, self._told_lost - before)
+
+    def lost(self) -> int:
+        """Return how many records found no room so far."""
+        return int(self._counter[0]) if self._counter is not None else 0
+
+    def close(self) -> None:
+        """Unmap and close."""
+        if self._counter is not None:
+            self._counter.release()
+        for view in (self._consumed, self._produced):
+            view.release()
+        self._consumer.close()
+        self._producer.close()
+        os.close(self.fd)
+
+
+class BpfRings:
+    """The rings of one recording, the programs that fill them, and the processes that are followed."""
+
+    def __init__(self, machine: Architecture, numbers: Collection[int], ring_bytes: int | None) -> None:
+        """Make rings and programs, and attach them; nobody is followed yet.
+
+        Args:
+            machine: Whose numbers the calls have.
+            numbers: The calls that are wanted.
+            ring_bytes: Memory for each CPU; None for what fits the machine.
+
+        Raises:
+            OSError: The kernel refused.
+        """
+        cpus = sorted(online_cpus())
+        enter_bytes, exit_bytes = ring_sizes(ring_bytes, len(cpus))
+        self.wait_ms = max(1, min(_LONGEST_MS, enter_bytes * 250 // _MOST_PER_SECOND))
+        """How long the rings may be left alone: until a quarter is full, if much comes."""
+        with contextlib.ExitStack() as stack:
+            self._processes = bpf.new_set(_MOST_PROCESSES)
+            stack.callback(os.close, self._processes)
+            counters = bpf.new_counters(2 * len(cpus))
+            stack.callback(os.close, counters)
+            self._counters = mmap.mmap(counters, _PAGE * -(-16 * len(cpus) // _PAGE))
+            stack.callback(self._counters.close)
+            self.enters = tuple(_ring(stack, cpu, enter_bytes, ENTER_BYTES) for cpu in cpus)
+            self.exits = tuple(_ring(stack, cpu, exit_bytes, EXIT_BYTES) for cpu in cpus)
+            words = memoryview(self._counters).cast("Q")
+            for place, ring in enumerate(self):
+                ring.count_lost_in(words[place : place + 1])
+            words.release()
+            makers = (("sys_enter", enter_program, self.enters), ("sys_exit", exit_program, self.exits))
+            for place, (tracepoint, maker, rings) in enumerate(makers):
+                fds = [ring.fd for ring in rings]
+                targets = Targets(self._processes, counters, cpus, fds, place * len(cpus))
+                program = bpf.load(maker(machine, numbers, targets), tracepoint.replace("sys", "qtrace"))
+                stack.callback(os.close, program)
+                stack.callback(os.close, bpf.attach(program, tracepoint))
+            self._all = stack.pop_all()
+
+    def __iter__(self) -> Iterator[BpfRing]:
+        yield from self.enters
+        yield from self.exits
+
+    def to_poll(self) -> tuple[int, ...]:
+        """Return descriptors that are ready when there is much to take: none, they are looked at from time to time."""
+        return ()
+
+    def follow(self, pid: int) -> None:
+        """Record a process, with all of its threads, from now on.
+
+        Raises:
+            OSError: There are too many.
+        """
+        bpf.add(self._processes, pid)
+
+    def leave(self, pid: int) -> None:
+        """A process has ended, or is to be recorded no more."""
+        bpf.discard(self._processes, pid)
+
+    def close(self) -> None:
+        """Detach the programs, and close all."""
+        self._all.close()
+
+    def close_aside(self) -> None:
+        """The same: unlike perf's events, nothing of this takes long."""
+        self.close()
+
+
+def _ring(stack: contextlib.ExitStack, cpu: int, ring_bytes: int, record_bytes: int) -> BpfRing:
+    ring = BpfRing(cpu, ring_bytes, record_bytes)
+    stack.callback(ring.close)
+    return ring
