@@ -135,7 +135,7 @@ def tracers(folder: Path) -> list[Tracer]:
         found.append(Tracer("perf", "qtrace, engine perf", (*before, *record, "perf", "--")))
     if before is not None:
         alone = [sys.executable, "-m", "benchmarks.rings_only", "--"]
-        found.append(Tracer("rings", "perf's rings, emptied and thrown away", (*before, *alone)))
+        found.append(Tracer("rings", "its rings, emptied and thrown away", (*before, *alone)))
     found.append(Tracer("ptrace", "qtrace, engine ptrace", (*record, "ptrace", "--")))
     words = ["strace", "-f", "--seccomp-bpf", "-q", "-o", str(folder / "log"), "-e", f"trace={calls}", "--"]
     try:

@@ -25,7 +25,9 @@ from qtrace.model.records import ENTER_BYTES, EXIT_BYTES
 from qtrace.model.syscalls import Architecture
 
 _PAGE: Final = mmap.PAGESIZE
-_BUSY: Final = 1 << 31  # BPF_RINGBUF_BUSY_BIT: its writer is not done with it
+_BUSY: Final = 0x80
+"""In the last byte of a header's first word (BPF_RINGBUF_BUSY_BIT): its writer is not done with it. The other three
+are the record's length."""
 _SAMPLE, _LOST = 9, 2  # PERF_RECORD_SAMPLE and PERF_RECORD_LOST
 _LOST_RECORD = struct.Struct("<IHHQQ")
 _MOST_PROCESSES: Final = 1 << 16
@@ -85,25 +87,24 @@ class BpfRing:
 
     def take(self) -> bytes:
         """Return the records that have come since, as perf would give them, and make room for new ones."""
-        import numpy as np
-
-        count = (self._produced[0] - self._taken) // self._record_bytes
+        each = self._record_bytes
+        begin = _PAGE + self._taken % self._bytes
+        end = begin + self._produced[0] - self._taken
         lost = self._lost_record()
+        # Slices, which take no time: there may be no NumPy yet. First of all who is done with writing.
+        tops = self._producer[begin + 3 : end : each]
+        if tops and max(tops) >= _BUSY:
+            end = begin + each * next(place for place, top in enumerate(tops) if top >= _BUSY)
+        count = (end - begin) // each
         if not count:
             return lost
-        begin = _PAGE + self._taken % self._bytes
-        words = np.frombuffer(self._producer, np.uint32, count * self._record_bytes // 4, begin)
-        unfinished = np.flatnonzero(words[:: self._record_bytes // 4] & np.uint32(_BUSY))
-        if len(unfinished):
-            count = int(unfinished[0])
-        size = count * self._record_bytes
-        found = words[: size // 4].copy()
-        self._taken += size
+        found = bytearray(self._producer[begin:end])
+        self._taken += count * each
         self._consumed[0] = self._taken
-        headers = found.reshape(count, -1)
-        headers[:, 0] = _SAMPLE
-        headers[:, 1] = self._record_bytes << 16
-        return found.tobytes() + lost
+        found[::each] = bytes((_SAMPLE,)) * count
+        found[6::each] = bytes((each,)) * count
+        found[7::each] = bytes(count)
+        return bytes(found) + lost if lost else bytes(found)
 
     def _lost_record(self) -> bytes:
         before, self._told_lost = self._told_lost, self.lost()

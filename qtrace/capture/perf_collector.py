@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from qtrace.capture.tracees import RowSink
     from qtrace.tracefile.rings import Array, OpenCall, Pairing
 
+_BEGINNING_NS, _LATEST_LOAD_NS = 90_000_000, 500_000_000
 _WINDOW_NS = 100_000_000
 _BUSY_BYTES_PER_SECOND = 4 << 20
 """Some 28,000 calls a second. Making calls of fewer costs the program next to nothing."""
@@ -63,7 +64,7 @@ _Entry = TypeVar("_Entry")
 
 
 class _Tools(NamedTuple):
-    """What works on records, with NumPy: loaded while the program starts."""
+    """What works on records, with NumPy: loaded when the program leaves a CPU idle, or has run for a while."""
 
     pairing: Pairing
     backlog: Backlog
@@ -110,6 +111,8 @@ class Collector(threading.Thread):
         self._machine = machine
         self._tools: _Tools | None = None
         self._is_loaded = threading.Event()
+        self._early: list[tuple[int, list[tuple[str, bytes]]]] = []
+        """What was taken before they were loaded, and when."""
         self._names = {number: row.name for number, row in by_number(machine).items()}
         self._ends: list[tuple[int, int, bool]] = []
         self._made: list[bytes] = []
@@ -222,19 +225,20 @@ class Collector(threading.Thread):
 
     def run(self) -> None:
         """Take whenever a ring has filled up to its mark, or a moment has passed."""
-        self._load()
-        self._window_ns = time.monotonic_ns()
-        making = threading.Thread(target=self._run_making, name="qtrace-perf-calls", daemon=True)
-        making.start()
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         for fd in self._rings.to_poll():
             poll.register(fd, select.POLLIN)
+        try:
+            self._let_begin(poll)
+            self._load()
+        finally:
+            self._is_loaded.set()
+        self._window_ns = time.monotonic_ns()
+        making = threading.Thread(target=self._run_making, name="qtrace-perf-calls", daemon=True)
+        making.start()
         while not self._over:
-            ready = poll.poll(self._rings.wait_ms)
-            for fd, events in ready:
-                if events & (select.POLLHUP | select.POLLERR) and fd != self._wake:
-                    poll.unregister(fd)  # nobody is left whom this event could count
+            self._wait(poll)
             with self._take_lock:
                 if self._backlog.size < _MOST_WAITING_BYTES:
                     self._take()
@@ -243,14 +247,28 @@ class Collector(threading.Thread):
         self._due.set()
         making.join()
 
-    def _load(self) -> None:
-        try:
-            from qtrace.capture.perf_backlog import Backlog, LastSeen
-            from qtrace.tracefile.rings import Pairing
+    def _wait(self, poll: select.poll) -> None:
+        for fd, events in poll.poll(self._rings.wait_ms):
+            if events & (select.POLLHUP | select.POLLERR) and fd != self._wake:
+                poll.unregister(fd)  # nobody is left whom this event could count
 
-            self._tools = _Tools(Pairing(self._machine), Backlog(), LastSeen())
-        finally:
-            self._is_loaded.set()
+    def _let_begin(self, poll: select.poll) -> None:
+        """Leave the CPUs to a program that has just begun: to load NumPy takes a tenth of a second of one."""
+        begun = time.monotonic_ns()
+        while not self._over:
+            self._wait(poll)
+            with self._take_lock:
+                self._take()
+            spent = time.monotonic_ns() - begun
+            if spent > _LATEST_LOAD_NS or (spent > _BEGINNING_NS and procfs.has_idle_cpu()):
+                return
+
+    def _load(self) -> None:
+        from qtrace.capture.perf_backlog import Backlog, LastSeen
+        from qtrace.tracefile.rings import Pairing
+
+        self._tools = _Tools(Pairing(self._machine), Backlog(), LastSeen())
+        self._is_loaded.set()
 
     def _loaded(self) -> _Tools:
         if self._tools is None:
@@ -295,8 +313,15 @@ class Collector(threading.Thread):
         before, self._taken_ns = self._taken_ns, now  # every ring was read after this time
         contents = [(kind, raw) for kind, raw in contents if raw]
         self._is_busy(sum(len(raw) for _, raw in contents), now, now - before)
-        if not contents and (self._backlog.takes or self._busy):
+        if self._tools is None:
+            self._early.append((now, contents))
             return
+        for then, some in _all_of(self._early):
+            self._add(then, some)
+        if contents or not (self._backlog.takes or self._busy):
+            self._add(now, contents)
+
+    def _add(self, now: int, contents: list[tuple[str, bytes]]) -> None:
         take = self._backlog.add(now, contents)
         self.entered += sum(len(raw) for kind, raw in contents if kind == "enter") // ENTER_BYTES
         self._last_seen.see(take.records("enter")[0], take.records("exit")[0])

@@ -123,6 +123,12 @@ def runnable_ns(pid: int, tid: int) -> int | None:
     return found[0] + found[1] if found is not None else None
 
 
+def has_idle_cpu() -> bool:
+    """Return whether fewer tasks than there are CPUs can run now, but for the calling thread (proc(5), loadavg)."""
+    found = (_read("/proc/loadavg") or b"").split()
+    return len(found) < 4 or int(found[3].split(b"/")[0]) <= (os.cpu_count() or 1)
+
+
 def _schedstat(pid: int, tid: int) -> tuple[int, int, int] | None:
     raw = _read(f"/proc/{pid}/task/{tid}/schedstat")
     if not raw:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import json
 import os
 import resource
@@ -321,9 +320,6 @@ class _Recording:
             self.watch.from_program[call[2]] -= 1
 
     def _perf_loop(self) -> Loop:
-        # The kernel takes a while for the rings, and the program to start: time in which NumPy is loaded.
-        load = threading.Thread(target=importlib.import_module, args=("qtrace.capture.perf_backlog",), daemon=True)
-        load.start()
         rings = perf_engine.open_rings(self.root, self.machine, self.options.ring_bytes)
         from qtrace.capture.bpf_rings import BpfRings
         from qtrace.capture.perf_hooks import PerfHooks
