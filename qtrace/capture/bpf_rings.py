@@ -79,7 +79,8 @@ class BpfRing:
             os.close(self.fd)
             raise
         self._consumed = memoryview(self._consumer).cast("Q")
-        self._produced = memoryview(self._producer)[:_PAGE].cast("Q")
+        self._all = memoryview(self._producer)
+        self._produced = self._all[:_PAGE].cast("Q")
 
     def count_lost_in(self, counter: memoryview) -> None:
         """Say where the programs count what found no room: one word of 64 bits."""
@@ -92,19 +93,20 @@ class BpfRing:
         end = begin + self._produced[0] - self._taken
         lost = self._lost_record()
         # Slices, which take no time: there may be no NumPy yet. First of all who is done with writing.
-        tops = self._producer[begin + 3 : end : each]
+        tops = self._all[begin + 3 : end : each].tobytes()
         if tops and max(tops) >= _BUSY:
             end = begin + each * next(place for place, top in enumerate(tops) if top >= _BUSY)
         count = (end - begin) // each
         if not count:
             return lost
-        found = bytearray(self._producer[begin:end])
+        found = bytearray(self._all[begin:end])
         self._taken += count * each
         self._consumed[0] = self._taken
         found[::each] = bytes((_SAMPLE,)) * count
         found[6::each] = bytes((each,)) * count
         found[7::each] = bytes(count)
-        return bytes(found) + lost if lost else bytes(found)
+        found += lost
+        return bytes(found)
 
     def _lost_record(self) -> bytes:
         before, self._told_lost = self._told_lost, self.lost()
@@ -120,7 +122,7 @@ class BpfRing:
         """Unmap and close."""
         if self._counter is not None:
             self._counter.release()
-        for view in (self._consumed, self._produced):
+        for view in (self._consumed, self._produced, self._all):
             view.release()
         self._consumer.close()
         self._producer.close()

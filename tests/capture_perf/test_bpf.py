@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -146,6 +147,21 @@ def test_bpf_and_perf_record_the_same_calls(family: str, name: str, tmp_path: Pa
     assert len(statuses) == 1
     assert sequences["perf"]["0"]
     assert differences(sequences["perf"], sequences["bpf"]) == []
+
+
+def test_where_ids_are_those_of_a_container_perf_is_used(tmp_path: Path) -> None:
+    """The programs see ids of the first pid namespace only; the recording has those of its own, and all calls."""
+    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no pid namespace can be made here")
+    script = "import os; r, w = os.pipe(); [(os.write(w, b'x'), os.read(r, 1)) for _ in range(500)]"
+    words = command("perf", "record", "-q", "-o", str(tmp_path / "a.qtrace"), "--", sys.executable, "-c", script)
+    assert subprocess.run([*apart, *words], timeout=60, check=False).returncode == 0
+    with TraceReader(tmp_path / "a.qtrace") as reader:
+        assert reader.meta["rings"] == "perf"
+        calls = reader.calls()
+    assert int((calls["nr"] == number_of("write", MACHINE)).sum()) >= 500
+    assert set(calls["pid"].tolist()) <= set(range(100)), "ids of another namespace"
 
 
 def _program_ids() -> set[int]:
