@@ -17,7 +17,7 @@ from tests.support.engines import DEFAULT, command
 def stat_fields(pid: int) -> list[str] | None:
     """Return /proc/PID/stat from the state on (field 3), or None if the process is gone."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return None
     return text[text.rindex(")") + 2 :].split()
