@@ -6,16 +6,19 @@ importing this module, and explaining, stay quick.
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
 
 from qtrace.errors import OutputExistsError, RecordingError, UsageError
 from qtrace.model.version import VERSION
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import TextIO
+
     from qtrace.analyse.differ import Differences
     from qtrace.analyse.trace import Trace
     from qtrace.capture.doctor import Finding as Finding
@@ -30,13 +33,19 @@ if TYPE_CHECKING:
 SUFFIX = ".qtrace"
 
 
+def _path(*parts: str | Path) -> Path:
+    from pathlib import Path  # 3 ms, and a recording is made without it
+
+    return Path(*parts)
+
+
 def newest_recording(folder: Path | None = None) -> Path:
     """Return the newest recording of a folder (the working one) or of its `reports/`.
 
     Raises:
         RecordingError: There is none.
     """
-    here = folder or Path.cwd()
+    here = folder or _path(os.getcwd())
     found = [*here.glob(f"*{SUFFIX}"), *(here / "reports").glob(f"*{SUFFIX}")]
     if not found:
         raise RecordingError(
@@ -112,7 +121,7 @@ def explain(target: int | str | Path, *, at_ns: int | None = None) -> Verdict:
     """
     if isinstance(target, int):
         return explain_pid(target)
-    return explain_recording(Path(target), at_ns=at_ns)
+    return explain_recording(_path(target), at_ns=at_ns)
 
 
 def explain_recording(path: str | Path, *, at_ns: int | None = None) -> Verdict:
@@ -121,6 +130,8 @@ def explain_recording(path: str | Path, *, at_ns: int | None = None) -> Verdict:
     Raises:
         RecordingError: The file is no recording, or cannot be read.
     """
+    from dataclasses import replace
+
     from qtrace.analyse.excerpt import of_excerpt
     from qtrace.analyse.explain import explain_snapshot
     from qtrace.decode.moment import snapshot_at
@@ -257,7 +268,7 @@ def record(
     words = ["pid", str(target)] if isinstance(target, int) else list(target)
     program = None if isinstance(target, int) else resolve(words, python)
     options = recorder.RecordOptions(
-        Path(output) if output else new_name(words),
+        os.fspath(output) if output else new_name(words),
         overwrite,
         int(hang_after_s * 1e9),
         end_on_hang,
@@ -295,19 +306,17 @@ def _judged(snapshot: Snapshot) -> Verdict:
     return explain_snapshot(snapshot)
 
 
-def new_name(target: Sequence[str]) -> Path:
+def new_name(target: Sequence[str]) -> str:
     """Return a name for a recording that does not exist yet, from the target's name and the time."""
-    import time
-
     words = [word for word in target if not word.startswith("-")] or ["program"]
-    stem = "code" if target[0] == "-c" else Path(words[0]).stem or "program"
+    stem = "code" if target[0] == "-c" else os.path.splitext(os.path.basename(words[0].rstrip("/")))[0] or "program"
     base = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = Path(f"{base}{SUFFIX}")
+    name = f"{base}{SUFFIX}"
     number = 2
-    while path.exists():
-        path = Path(f"{base}-{number}{SUFFIX}")
+    while os.path.exists(name):
+        name = f"{base}-{number}{SUFFIX}"
         number += 1
-    return path
+    return name
 
 
 def die_like(status: int) -> None:
@@ -355,7 +364,7 @@ def load(path: str | Path) -> Trace:
 
     with TraceReader(path) as reader:
         parts = Parts(reader)
-    return Trace.from_parts(parts, Path(path).stem, lambda: explain_recording(Path(path)))
+    return Trace.from_parts(parts, _path(path).stem, lambda: explain_recording(_path(path)))
 
 
 def report_input(trace: Trace) -> ReportInput:
@@ -400,8 +409,8 @@ def report(path: str | Path, out: str | Path | None = None) -> Path:
     """
     from qtrace.render.report import render_report
 
-    recording = Path(path)
-    target = Path(out) if out is not None else report_name(recording)
+    recording = _path(path)
+    target = _path(out) if out is not None else report_name(recording)
     text = render_report(report_input(load(recording)))
     try:
         target.write_text(text, encoding="utf-8")
@@ -414,7 +423,7 @@ def report(path: str | Path, out: str | Path | None = None) -> Path:
 
 def report_name(recording: Path) -> Path:
     """Return where a recording's page goes."""
-    folder = Path("reports")
+    folder = _path("reports")
     parent = folder if folder.is_dir() else recording.parent
     return parent / f"{recording.stem}.html"
 
@@ -436,12 +445,12 @@ def import_strace(
         RecordingError: There is no such log, nothing in it is strace's, or the output cannot be written.
         OutputExistsError: The output exists.
     """
-    from qtrace.capture.members import script_name
+    from qtrace.capture.script import script_name
     from qtrace.decode.strace_lines import log_files, read_log
     from qtrace.decode.strace_log import import_log
     from qtrace.tracefile.writer import TraceWriter
 
-    log = Path(log)
+    log = _path(log)
     files = log_files(log)
     if not files:
         raise RecordingError(f"there is no log {log}", "Make one with: strace -f -ttt -T -yy -o FILE PROGRAM")
@@ -453,7 +462,7 @@ def import_strace(
         raise RecordingError(
             f"nothing in {log} is a call as strace prints it", "Make a log with: strace -f -ttt -T -yy -o FILE PROGRAM"
         )
-    path = Path(output) if output else log.with_suffix(SUFFIX)
+    path = _path(output) if output else log.with_suffix(SUFFIX)
     writer = TraceWriter(path, overwrite=overwrite)
     try:
         writer.set_meta(qtrace=VERSION, imported_from=str(log))
@@ -501,8 +510,8 @@ def export_recording(path: str | Path, to: str, output: str | Path | None = None
 
     if to not in EXPORTS:
         raise UsageError(f"there is no format {to}", f"Choose one of: {', '.join(EXPORTS)}")
-    source = Path(path)
-    target = Path(output) if output is not None else source.with_name(source.stem + EXPORTS[to])
+    source = _path(path)
+    target = _path(output) if output is not None else source.with_name(source.stem + EXPORTS[to])
     if target.exists() and not overwrite and not (target.is_dir() and not any(target.iterdir())):
         raise OutputExistsError(f"{target} exists", "Choose another name with -o, or say -f to overwrite it.")
     try:
@@ -527,7 +536,7 @@ def export_text(path: str | Path, to: str, out: TextIO) -> None:
 
     if to in ("dot", "mermaid"):
         draw = graphs.dot_text if to == "dot" else graphs.mermaid_text
-        out.write(draw(explain_recording(Path(path))))
+        out.write(draw(explain_recording(_path(path))))
         return
     writers: dict[str, Callable[[Trace, TextIO], None]] = {
         "perfetto": perfetto.write_perfetto,
@@ -546,8 +555,8 @@ def _export_folder(source: Path, to: str, target: Path) -> None:
         from qtrace.export.text_tables import write_csv
 
         write_csv(load(source), target)
-    elif "ptrace" in sys.modules:
-        # pyarrow must not come into a process that has python-ptrace, for their licences.
+    elif "qtrace.capture.ptrace_calls" in sys.modules:
+        # pyarrow must not come into a process that has python-ptrace, or may yet load it, for their licences.
         import subprocess
 
         words = [sys.executable, "-m", "qtrace", "export", "--to", to, "-f", "-o", str(target), str(source)]
@@ -580,7 +589,7 @@ def summary_words(path: str | Path, *, width: int = 100) -> str:
     from qtrace.render.summary_text import summary_text
 
     trace = load(path)
-    head = f"{Path(path).name}: {_life_words(trace)}"
+    head = f"{_path(path).name}: {_life_words(trace)}"
     if trace.bottleneck:
         head += f"\n{trace.bottleneck}"
     calls = calls_by_name(trace)
@@ -643,7 +652,7 @@ def diff_words(first: str | Path, second: str | Path, found: Differences, *, wid
     """Return for a terminal what `diff` has found."""
     from qtrace.render.summary_text import difference_text
 
-    lives = [f"{Path(path).name}: {_life_words(load(path))}" for path in (first, second)]
+    lives = [f"{_path(path).name}: {_life_words(load(path))}" for path in (first, second)]
     return difference_text(lives, found.least_ns, found.waits, found.shifts, width)
 
 

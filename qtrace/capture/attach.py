@@ -39,6 +39,7 @@ def attach(pid: int, loop: Loop, tracees: Tracees, machine: Architecture, now_ns
     tree = tree_of(pid, "down")
     if os.getpid() in tree.members or pid == os.getpid():
         raise TargetError(f"process {pid} is qtrace itself, or waits for it", "Name a process of another program.")
+    ptrace_calls.registers()  # loaded before anybody stops
     seized: set[int] = set()
     for _ in range(_ROUNDS):
         fresh = _seize_new(tree, seized, loop, tracees, machine, now_ns)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from qtrace.capture import grab, procfs, ptrace_calls
 from qtrace.capture.hot_stops import MOST_CALLS, HotStops, How, Known
@@ -21,6 +19,7 @@ from qtrace.model.kinds import ObjectKind
 from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture, number_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qtrace.capture.placement import Placement
     from qtrace.capture.tracees import RowSink
@@ -41,17 +40,33 @@ ExitHook = Callable[[int, int, list[int], int, int], int | None]
 """(tid, pid, [nr, a0...a5], ret, now_ns) to the head, or None."""
 
 
-@dataclass(slots=True)
 class _Known:
     """What is known of one process's address space and descriptor table."""
 
-    fds: dict[int, bool] = field(default_factory=dict)
+    __slots__ = ("fds", "maps", "private_words", "shared", "words")
+
+    fds: dict[int, bool]
     """Descriptor to whether the first bytes of its messages are wanted."""
-    words: set[int] = field(default_factory=set)
-    private_words: int = 0
-    maps: procfs.Maps = procfs.NO_MAPS
-    shared: Known | None = None
+    words: set[int]
+    private_words: int
+    maps: procfs.Maps
+    shared: Known | None
     """The same, as far as the library of hot stops has to have it."""
+
+    def __init__(self) -> None:
+        self.fds = {}
+        self.words = set()
+        self.private_words = 0
+        self.maps = procfs.NO_MAPS
+        self.shared = None
+
+    def copied(self) -> _Known:
+        """Return what a new process knows that begins with a copy of all this."""
+        copy = _Known()
+        copy.fds, copy.words = self.fds.copy(), self.words.copy()
+        copy.private_words, copy.maps = self.private_words, self.maps
+        copy.shared = Known.from_buffer_copy(self.shared) if self.shared is not None else None
+        return copy
 
     def put_fd(self, fd: int, headed: bool) -> None:
         """A descriptor has been looked up."""
@@ -129,8 +144,7 @@ class CallHooks:
         """A new process begins with what its parent knew."""
         known = self._known.get(parent)
         if known is not None:
-            shared = Known.from_buffer_copy(known.shared) if known.shared is not None else None
-            self._known[child] = _Known(dict(known.fds), set(known.words), known.private_words, known.maps, shared)
+            self._known[child] = known.copied()
 
     def shares(self, parent: int, child: int) -> None:
         """A new process uses its parent's descriptor table (CLONE_FILES)."""

@@ -10,10 +10,8 @@ import ctypes
 import fcntl
 import os
 import struct
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from qtrace.model.syscalls import Architecture, number_of
 
@@ -45,6 +43,8 @@ def borrowed(pid: int, fd: int) -> Iterator[int]:
 
 def readable_bytes(copy: int) -> int | None:
     """Return how many bytes wait in a pipe or socket (FIONREAD), or None."""
+    import termios
+
     try:
         return int(struct.unpack("i", fcntl.ioctl(copy, termios.FIONREAD, b"\0\0\0\0"))[0])
     except OSError:
@@ -60,9 +60,10 @@ def pipe_level(pid: int, fd: int) -> tuple[int | None, int | None]:
         return None, None
 
 
-@dataclass(frozen=True, slots=True)
 class SocketState:
     """What a socket says of itself."""
+
+    __slots__ = ("connected", "family", "listening", "local", "queued_bytes", "remote", "send_buffer")
 
     family: int
     listening: bool
@@ -72,6 +73,24 @@ class SocketState:
     """Address and port of an internet socket."""
     remote: tuple[str, int] | None
     connected: bool
+
+    def __init__(
+        self,
+        family: int,
+        listening: bool,
+        queued_bytes: int | None,
+        send_buffer: int,
+        local: tuple[str, int] | None,
+        remote: tuple[str, int] | None,
+        connected: bool,
+    ) -> None:
+        self.family = family
+        self.listening = listening
+        self.queued_bytes = queued_bytes
+        self.send_buffer = send_buffer
+        self.local = local
+        self.remote = remote
+        self.connected = connected
 
 
 def socket_state(pid: int, fd: int) -> SocketState | None:

@@ -15,9 +15,12 @@ import struct
 import threading
 from collections.abc import Callable, Iterable
 from enum import IntEnum
-from typing import Any
 
 from qtrace.model.records import CALL_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PURE_PYTHON = "QTRACE_PURE_PYTHON"
 """Set to anything, the library is not used."""

@@ -13,7 +13,6 @@ import errno
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from qtrace.capture import ptrace_calls, seccomp
 from qtrace.errors import PermissionRefusedError, TargetError
@@ -32,12 +31,17 @@ _FOLLOWING = ptrace_calls.O_TRACEFORK | ptrace_calls.O_TRACEVFORK
 _EXEC_FAILED = 127
 
 
-@dataclass(frozen=True, slots=True)
 class Program:
     """What is to be run."""
 
+    __slots__ = ("argv", "path")
+
     path: str
     argv: tuple[str, ...]
+
+    def __init__(self, path: str, argv: tuple[str, ...]) -> None:
+        self.path = path
+        self.argv = argv
 
 
 class Launch:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from qtrace.capture import procfs
+from qtrace.capture.script import script_name
 from qtrace.errors import TargetError
 
 
@@ -193,20 +194,3 @@ def _program_above(tree: Tree, member: Member) -> Member:
             return member
         seen.add(parent.pid)
         member = parent
-
-
-def script_name(argv: tuple[str, ...]) -> str:
-    """Return what a command line runs, in a word or two: a script, ``-m module``, or the command."""
-    if not argv:
-        return ""
-    command = argv[0].rpartition("/")[2]
-    if not command.startswith(("python", "pypy")):
-        return command
-    for place, argument in enumerate(argv[1:], 1):
-        if argument == "-m" and place + 1 < len(argv):
-            return f"-m {argv[place + 1]}"
-        if argument == "-c":
-            return f"{command} -c"
-        if not argument.startswith("-"):
-            return argument.rpartition("/")[2]
-    return command

@@ -7,17 +7,20 @@ a descriptor has run since, and shows as moved: a slightly old index cannot make
 from __future__ import annotations
 
 import os
-import socket
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from qtrace.capture import grab, peers, procfs
+from qtrace.capture import grab, procfs
 from qtrace.capture.identity import TERMINAL_MASTERS, identify_link
 from qtrace.capture.memory import MemoryReader
 from qtrace.model.ids import Fd, ObjectId, Tgid, Tid
 from qtrace.model.kinds import ObjectKind
 from qtrace.model.snapshot import Holder, WaitObject
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qtrace.capture import peers
 
 _INDEXED = ("pipe:[", "socket:[", "/", "anon_inode:[eventfd]")
 _CONTENDED = 2
@@ -262,6 +265,8 @@ class ObjectFinder:
                 object_id, ObjectKind.SOCKET, "socket", remote=True, holders=self._holders(link)
             )
             return
+        import socket  # loaded by now, to ask
+
         internet = state.family in (socket.AF_INET, socket.AF_INET6)
         peer = self._internet_peer(state) if internet else self._unix_peer(link)
         label = _socket_label(state)
@@ -284,6 +289,8 @@ class ObjectFinder:
 
     def connecting(self, object_id: ObjectId, address: bytes) -> None:
         """Say to which listening Unix socket a socket is being connected."""
+        from qtrace.capture import peers
+
         known = self.found.get(object_id)
         inode = peers.unix_listener(address) if known is not None and known.peer is None else None
         if known is None or inode is None:
@@ -298,6 +305,8 @@ class ObjectFinder:
             self._only_as_peer.add(peer)
 
     def _unix_peer(self, link: str) -> ObjectId | None:
+        from qtrace.capture import peers
+
         if self._unix is None:
             self._unix = peers.unix_peers()
         own = int(link[len("socket:[") : -1])
@@ -312,6 +321,8 @@ class ObjectFinder:
         return found
 
     def _internet_peer(self, state: grab.SocketState) -> ObjectId | None:
+        from qtrace.capture import peers
+
         if state.local is None or state.remote is None:
             return None
         if self._internet is None:
@@ -332,6 +343,8 @@ class ObjectFinder:
 
 
 def _socket_label(state: grab.SocketState) -> str:
+    import socket
+
     if state.family == socket.AF_UNIX:
         return "listening unix socket" if state.listening else "unix socket"
     if state.family not in (socket.AF_INET, socket.AF_INET6):

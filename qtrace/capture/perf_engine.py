@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
-from qtrace.capture import bpf_rings, perf_events, seccomp
+from qtrace.capture import seccomp
 from qtrace.errors import EngineError
 from qtrace.model.syscalls import Architecture, Trait, number_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qtrace.capture.bpf_rings import BpfRings
     from qtrace.capture.perf_attach import JoinedTree
@@ -47,6 +47,8 @@ def chosen(engine: str, filtered: bool, opened: list[int] | None = None, *, star
 
 
 def _why_not(opened: list[int] | None, starts: bool) -> str:
+    from qtrace.capture import bpf_rings, perf_events  # not for ptrace alone
+
     if starts and not bpf_rings.why_not() and perf_events.tracepoint_folder() is not None and perf_events.is_there():
         return ""  # to load such a program takes all rights that an event on a tracepoint takes
     return perf_events.why_not(opened)
@@ -74,6 +76,8 @@ def open_rings(pid: int, machine: Architecture, ring_bytes: int | None) -> Rings
     Raises:
         EngineError: The kernel refused.
     """
+    from qtrace.capture import bpf_rings, perf_events
+
     numbers = hot_numbers(machine)
     if not bpf_rings.why_not():
         try:

@@ -23,7 +23,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection
-from typing import NamedTuple
 
 from qtrace.capture import procfs
 
@@ -48,13 +47,19 @@ _SWEEPS = 3
 _LONGEST_PAUSE_NS = 8_000_000_000
 
 
-class _Shares(NamedTuple):
+class _Shares:
     """What the tracees used of one CPU since the last look."""
+
+    __slots__ = ("all", "others")
 
     all: float
     """-1 if there was no last look."""
     others: float
     """All but the busiest thread's."""
+
+    def __init__(self, all: float, others: float) -> None:
+        self.all = all
+        self.others = others
 
     def compete(self, rate: float) -> bool:
         """Whether they would get on faster on several CPUs, by the stops a second."""
@@ -191,7 +196,7 @@ class Placement:
     def _place(self) -> int:
         # Where the loop runs now: the tracees' last CPU would do as well.
         try:
-            with open(f"/proc/self/task/{self._tracer}/stat", encoding="ascii", errors="replace") as file:
+            with open(f"/proc/self/task/{self._tracer}/stat", encoding="utf-8", errors="replace") as file:
                 text = file.read()
             cpu = int(text[text.rindex(")") + 2 :].split()[36])
         except (OSError, ValueError, IndexError):

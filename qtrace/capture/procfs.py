@@ -10,10 +10,8 @@ import os
 import re
 import stat as stat_modes
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from pathlib import Path
 
 from qtrace.model import i386
 from qtrace.model.syscalls import Architecture, by_number
@@ -23,9 +21,10 @@ _NO_CALL = 1 << 30
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True, slots=True)
 class Stat:
     """/proc/PID/stat, as far as it is used."""
+
+    __slots__ = ("comm", "cpu_ticks", "exit_status", "flags", "pgid", "ppid", "sid", "start_ns", "state")
 
     comm: str
     state: str
@@ -38,6 +37,28 @@ class Stat:
     """CLOCK_MONOTONIC, to the kernel's tick of 10 ms."""
     exit_status: int
     """Raw wait status of a zombie; 0 where it may not be seen."""
+
+    def __init__(
+        self,
+        comm: str,
+        state: str,
+        ppid: int,
+        pgid: int,
+        sid: int,
+        flags: int,
+        cpu_ticks: int,
+        start_ns: int,
+        exit_status: int,
+    ) -> None:
+        self.comm = comm
+        self.state = state
+        self.ppid = ppid
+        self.pgid = pgid
+        self.sid = sid
+        self.flags = flags
+        self.cpu_ticks = cpu_ticks
+        self.start_ns = start_ns
+        self.exit_status = exit_status
 
 
 def _read(path: str) -> bytes | None:
@@ -206,9 +227,10 @@ def parse_numbers(line: str) -> tuple[int, tuple[int, ...]] | None:
     return int(fields[0]), tuple(int(field, 16) for field in fields[1:7])
 
 
-@dataclass(frozen=True, slots=True)
 class Mapping:
     """A line of /proc/PID/maps."""
+
+    __slots__ = ("device", "end", "inode", "offset", "path", "shared", "start")
 
     start: int
     end: int
@@ -217,6 +239,15 @@ class Mapping:
     device: str
     inode: int
     path: str
+
+    def __init__(self, start: int, end: int, shared: bool, offset: int, device: str, inode: int, path: str) -> None:
+        self.start = start
+        self.end = end
+        self.shared = shared
+        self.offset = offset
+        self.device = device
+        self.inode = inode
+        self.path = path
 
 
 def _mapping(line: str) -> Mapping:
@@ -229,15 +260,19 @@ def _mapping(line: str) -> Mapping:
 
 
 _HEAP_BYTES = 64 << 20
-_HEAP = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0 *\n\2-([0-9a-f]+) ---p 0+ 00:00 0 *$", re.MULTILINE)
+_HEAP = r"(?m)^([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0 *\n\2-([0-9a-f]+) ---p 0+ 00:00 0 *$"
 """What is in use of a heap, and behind it what is reserved."""
 
 
-@dataclass(frozen=True, slots=True)
 class Maps:
     """A /proc/PID/maps, of which only those lines are parsed that are asked for."""
 
+    __slots__ = ("text",)
+
     text: str
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
     def at(self, address: int) -> Mapping | None:
         """Return the mapping that an address lies in."""
@@ -261,7 +296,7 @@ class Maps:
         glibc keeps it when that thread has ended. It begins at a multiple of 64 MiB, and reserves as much
         (malloc/arena.c, HEAP_MAX_SIZE on 64-bit machines).
         """
-        for found in _HEAP.finditer(self.text):
+        for found in re.finditer(_HEAP, self.text):
             start, end = int(found[1], 16), int(found[3], 16)
             if start % _HEAP_BYTES == 0 and end - start == _HEAP_BYTES:
                 return True
@@ -286,7 +321,8 @@ def maps_of(pid: int) -> Maps:
         PermissionError: They may not be read.
     """
     try:
-        return Maps(Path(f"/proc/{pid}/maps").read_text(errors="replace"))
+        with open(f"/proc/{pid}/maps", errors="replace") as file:
+            return Maps(file.read())
     except (FileNotFoundError, ProcessLookupError):
         return Maps("")
 

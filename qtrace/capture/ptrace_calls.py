@@ -1,10 +1,10 @@
 """ptrace, as thin as it can be: the only file that imports python-ptrace.
 
-python-ptrace brings the classic requests and the C library; what it lacks (SEIZE and its kin,
-GET_SYSCALL_INFO, an event message of the kernel's eight bytes) is added here from linux/ptrace.h.
-Its own wrapper of ptrace(2) costs 10 to 15 % of a tracer's loop, so the call is made directly. A
-tracee can die at any moment, even while it is stopped: ESRCH is an expected answer, and comes back
-as `GONE`, never as an exception.
+A tracer's loop makes its calls to ptrace(2) itself: python-ptrace's wrapper costs 10 to 15 % of it, and lacks SEIZE
+and its kin, GET_SYSCALL_INFO and an event message of the kernel's eight bytes (linux/ptrace.h). What reads and changes
+a thread's registers is python-ptrace's. It takes 6 ms to load, of which most is Python's logging, and few programs need
+it: so it is loaded when they do. A tracee can die at any moment, even while it is stopped: ESRCH is an expected answer,
+and comes back as `GONE`, never as an exception.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
-from typing import Final
+from functools import cache
 
 from qtrace.model.i386 import AUDIT_ARCH_I386
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 
 @contextlib.contextmanager
 def _loaded_already() -> Iterator[None]:
     """Have python-ptrace take the C library that this process has: looking for its file runs ldconfig.
 
-    The module that looks is not even loaded: it brings subprocess and tempfile, 5 ms of the start.
+    The module that looks is not even loaded: it brings subprocess and tempfile, 5 ms.
     """
     name = "ctypes.util"
     known = sys.modules.get(name)
@@ -42,19 +46,21 @@ def _loaded_already() -> Iterator[None]:
             del sys.modules[name]
 
 
-with warnings.catch_warnings(), _loaded_already():
-    # Its package reads its version through a deprecated way on Python 3.12 and later.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from ptrace.binding import func as _classic
-    from ptrace.ctypes_libc import libc as _libc
+@cache
+def registers() -> Any:
+    """Return python-ptrace's calls about registers, `ptrace.binding.func`."""
+    with warnings.catch_warnings(), _loaded_already():
+        # Its package reads its version through a deprecated way on Python 3.12 and later.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from ptrace.binding import func
+    return func
+
 
 GONE: Final = -errno.ESRCH
 
-CONT: Final = int(_classic.PTRACE_CONT)
-SYSCALL: Final = int(_classic.PTRACE_SYSCALL)
-DETACH: Final = int(_classic.PTRACE_DETACH)
-PEEKUSER: Final = int(_classic.PTRACE_PEEKUSER)
-POKEUSER: Final = int(_classic.PTRACE_POKEUSER)
+CONT: Final = 7
+SYSCALL: Final = 24
+DETACH: Final = 17
 GETSIGINFO: Final = 0x4202
 GETEVENTMSG: Final = 0x4201
 SEIZE: Final = 0x4206
@@ -83,13 +89,13 @@ WALL: Final = 0x40000000
 
 # These calls return at once, so the interpreter's lock is kept through them (PyDLL): giving it up four
 # times a stop would hand it to a background thread again and again.
-_careful = ctypes.PyDLL(_libc._name, use_errno=True)
+_careful = ctypes.PyDLL(None, use_errno=True)
 _ptrace = _careful.ptrace
 _ptrace.restype = ctypes.c_long
 _ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 
 
-quick = ctypes.PyDLL(_libc._name).ptrace
+quick = ctypes.PyDLL(None).ptrace
 """ptrace(2) for the hot stops: request, tid, and two more, which are small numbers or ctypes pointers. -1 if it
 failed, and nobody asks why. Without argument types and errno it takes half the time of `request`."""
 
@@ -127,13 +133,10 @@ class SignalInfo(ctypes.Structure):
     )
 
 
-# Places in struct user_regs_struct of x86_64 (sys/reg.h).
-_RBX_OFFSET, _R10_OFFSET, _R8_OFFSET, _RAX_OFFSET = 5 * 8, 7 * 8, 9 * 8, 10 * 8
-_RDX_OFFSET, _RDI_OFFSET, _ORIG_RAX_OFFSET = 12 * 8, 14 * 8, 15 * 8
 _ERESTARTNOHAND = 514
 _ENDED_BY_A_STOP = {
-    232: (_R10_OFFSET, True), 281: (_R10_OFFSET, True), 441: (_R10_OFFSET, False), 128: (_RDX_OFFSET, False),
-    65: (None, False), 220: (_R10_OFFSET, False), 208: (_R8_OFFSET, False),
+    232: ("r10", True), 281: ("r10", True), 441: ("r10", False), 128: ("rdx", False),
+    65: ("", False), 220: ("r10", False), 208: ("r8", False),
 }  # fmt: skip
 """epoll_wait, epoll_pwait, epoll_pwait2, rt_sigtimedwait, semop, semtimedop, io_getevents of x86_64: which
 register holds the time limit, and whether it is a number (a negative one: none) or a pointer (NULL: none)."""
@@ -176,7 +179,16 @@ def syscall_words(tid: int) -> bool:
 
 def set_first_argument(tid: int, value: int) -> None:
     """Change the first argument of the call that an x86_64 tracee is about to make, after `syscall_words`."""
-    _ptrace(POKEUSER, tid, _RBX_OFFSET if _info.arch == AUDIT_ARCH_I386 else _RDI_OFFSET, value)
+    _set_register(tid, "rbx" if _info.arch == AUDIT_ARCH_I386 else "rdi", value)
+
+
+def _set_register(tid: int, name: str, value: int) -> bool:
+    func = registers()
+    try:
+        func.ptrace_pokeuser(tid, getattr(func.ptrace_registers_t, name).offset, value & 0xFFFFFFFFFFFFFFFF)
+    except func.PtraceError:
+        return False  # it died
+    return True
 
 
 def wait_again(tid: int) -> bool:
@@ -190,17 +202,18 @@ def wait_again(tid: int) -> bool:
     Returns:
         Whether it is made again.
     """
-    if _ptrace(PEEKUSER, tid, _RAX_OFFSET, 0) != -errno.EINTR:
+    try:
+        found = registers().ptrace_getregs(tid)
+    except registers().PtraceError:
+        return False  # it died
+    if found.rax != -errno.EINTR & 0xFFFFFFFFFFFFFFFF or found.orig_rax not in _ENDED_BY_A_STOP:
         return False
-    found = _ENDED_BY_A_STOP.get(_ptrace(PEEKUSER, tid, _ORIG_RAX_OFFSET, 0))
-    if found is None:
-        return False
-    register, number = found
-    if register is not None:
-        limit = int(_ptrace(PEEKUSER, tid, register, 0)) & (0xFFFFFFFF if number else -1)
+    register, number = _ENDED_BY_A_STOP[found.orig_rax]
+    if register:
+        limit = getattr(found, register) & (0xFFFFFFFF if number else 0xFFFFFFFFFFFFFFFF)
         if not (limit >> 31 if number else limit == 0):
             return False
-    return int(_ptrace(POKEUSER, tid, _RAX_OFFSET, -_ERESTARTNOHAND & 0xFFFFFFFFFFFFFFFF)) == 0
+    return _set_register(tid, "rax", -_ERESTARTNOHAND)
 
 
 def event_message(tid: int) -> int:
@@ -223,6 +236,6 @@ def prctl(option: int, argument: int = 0, address: int = 0) -> None:
     Raises:
         OSError: With the kernel's errno.
     """
-    if _libc.prctl(option, ctypes.c_ulong(argument), ctypes.c_void_p(address), 0, 0) != 0:
+    if _careful.prctl(option, ctypes.c_ulong(argument), ctypes.c_void_p(address), 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -12,10 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from qtrace.capture import perf_engine, procfs, ptrace_calls, seccomp
 from qtrace.capture.callhooks import CallHooks
@@ -23,7 +20,6 @@ from qtrace.capture.hot_stops import HotStops, library
 from qtrace.capture.launch import Launch, Program, closed_streams
 from qtrace.capture.loop import WAKE_SIGNAL, Loop
 from qtrace.capture.machine import architecture
-from qtrace.capture.perf_events import hurry
 from qtrace.capture.placement import Placement
 from qtrace.capture.tracees import Tracees
 from qtrace.capture.watch import Watch
@@ -34,7 +30,10 @@ from qtrace.model.syscalls import Architecture, number_of
 from qtrace.model.version import VERSION
 from qtrace.tracefile.writer import Limits, TraceWriter
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qtrace.capture.bpf_rings import BpfRings
     from qtrace.capture.perf_attach import JoinedTree
     from qtrace.capture.perf_collector import Collector
@@ -47,48 +46,110 @@ _SWITCH_SECONDS = 0.0005
 at most, a tenth of the default."""
 
 
-@dataclass(frozen=True, slots=True)
 class RecordOptions:
     """How to record."""
 
-    output: Path
-    overwrite: bool = False
-    hang_after_ns: int = 3_000_000_000
-    end_on_hang: bool = True
-    timeout_ns: int | None = None
-    use_seccomp: bool = True
-    follow: bool = True
-    redact: bool = False
-    duration_ns: int | None = None
-    max_events: int | None = None
-    max_bytes: int | None = None
-    last_ns: int | None = None
-    placement: str = "auto"
+    output: str
+    overwrite: bool
+    hang_after_ns: int
+    end_on_hang: bool
+    timeout_ns: int | None
+    use_seccomp: bool
+    follow: bool
+    redact: bool
+    duration_ns: int | None
+    max_events: int | None
+    max_bytes: int | None
+    last_ns: int | None
+    placement: str
     """See `qtrace.capture.placement`."""
-    target_words: str = ""
+    target_words: str
     """What the user asked for, for people."""
-    engine: str = "ptrace"
+    engine: str
     """See `qtrace.capture.perf_engine`."""
-    ring_bytes: int | None = None
+    ring_bytes: int | None
     """Memory for the perf engine's ring buffers, for each CPU; None for what fits the machine."""
 
+    def __init__(
+        self,
+        output: str,
+        overwrite: bool = False,
+        hang_after_ns: int = 3_000_000_000,
+        end_on_hang: bool = True,
+        timeout_ns: int | None = None,
+        use_seccomp: bool = True,
+        follow: bool = True,
+        redact: bool = False,
+        duration_ns: int | None = None,
+        max_events: int | None = None,
+        max_bytes: int | None = None,
+        last_ns: int | None = None,
+        placement: str = "auto",
+        target_words: str = "",
+        engine: str = "ptrace",
+        ring_bytes: int | None = None,
+    ) -> None:
+        self.output = output
+        self.overwrite = overwrite
+        self.hang_after_ns = hang_after_ns
+        self.end_on_hang = end_on_hang
+        self.timeout_ns = timeout_ns
+        self.use_seccomp = use_seccomp
+        self.follow = follow
+        self.redact = redact
+        self.duration_ns = duration_ns
+        self.max_events = max_events
+        self.max_bytes = max_bytes
+        self.last_ns = last_ns
+        self.placement = placement
+        self.target_words = target_words
+        self.engine = engine
+        self.ring_bytes = ring_bytes
 
-@dataclass(slots=True)
+
 class Recorded:
     """How a recording went."""
 
-    path: Path
-    status: int | None = None
+    file: str
+    """The recording."""
+    status: int | None
     """Raw wait status of the program; None if it is not known."""
-    ended_because: str = ""
+    ended_because: str
     """``hang``, ``timeout`` or ``interrupt`` where qtrace ended the program; empty otherwise."""
-    verdict: Verdict | None = None
+    verdict: Verdict | None
     """What held when qtrace began to end the program."""
-    calls: int = 0
-    processes: int = 0
-    storing_failed: str = ""
-    notes: list[str] = field(default_factory=list)
+    calls: int
+    processes: int
+    storing_failed: str
+    notes: list[str]
     """What was left out, a sentence each."""
+
+    def __init__(
+        self,
+        file: str,
+        status: int | None = None,
+        ended_because: str = "",
+        verdict: Verdict | None = None,
+        calls: int = 0,
+        processes: int = 0,
+        storing_failed: str = "",
+        notes: list[str] | None = None,
+    ) -> None:
+        self.file = file
+        self.status = status
+        self.ended_because = ended_because
+        self.verdict = verdict
+        self.calls = calls
+        self.processes = processes
+        self.storing_failed = storing_failed
+        self.notes = notes or []
+
+    @property
+    def path(self) -> Path:
+        """The recording."""
+        from pathlib import Path
+
+        return Path(self.file)
 
 
 def record(
@@ -129,7 +190,7 @@ def record(
             launch.seize(options.follow)
         except BaseException:
             writer.close()
-            options.output.unlink(missing_ok=True)
+            _remove(options.output)
             raise
 
         def begin(now_ns: int) -> None:
@@ -143,7 +204,7 @@ def record(
         result = recording.run(program.argv, begin)
         failure = launch.failure()
         if failure is not None:
-            options.output.unlink(missing_ok=True)
+            _remove(options.output)
             raise failure
         keep_old()
     return result
@@ -195,7 +256,7 @@ def record_running(
             result = recording.run(procfs.argv(pid), begin)
         except QtraceError:
             writer.close()
-            options.output.unlink(missing_ok=True)
+            _remove(options.output)
             raise
         keep_old()
     return result
@@ -225,11 +286,16 @@ def _close_all(fds: list[int]) -> None:
         os.close(fds.pop())
 
 
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 @contextlib.contextmanager
-def _kept_for_failure(path: Path, overwrite: bool) -> Iterator[Callable[[], None]]:
+def _kept_for_failure(path: str, overwrite: bool) -> Iterator[Callable[[], None]]:
     """Put an older recording aside, and back if the program could not be started."""
-    aside = path.with_name(path.name + "-old")
-    if not overwrite or not path.is_file():
+    aside = f"{path}-old"
+    if not overwrite or not os.path.isfile(path):
         yield lambda: None
         return
     try:
@@ -244,7 +310,7 @@ def _kept_for_failure(path: Path, overwrite: bool) -> Iterator[Callable[[], None
         yield lambda: done.append(True)
     finally:
         if done:
-            aside.unlink(missing_ok=True)
+            _remove(aside)
         else:
             os.replace(aside, path)
 
@@ -392,6 +458,8 @@ class _Recording:
         try:
             with _handlers(self.loop, self.watch):
                 if self.collector is not None:
+                    from qtrace.capture.perf_events import hurry
+
                     hurry()
                     hurry(self.writer.committing_tid)
                     self.collector.start()
@@ -455,7 +523,7 @@ def _facts(options: RecordOptions, argv: Sequence[str], root: int, start: int, a
         "redacted": int(options.redact),
     }
     if not options.redact:
-        facts |= {"target": options.target_words, "argv": list(argv), "cwd": str(Path.cwd())}
+        facts |= {"target": options.target_words, "argv": list(argv), "cwd": os.getcwd()}
     return facts
 
 

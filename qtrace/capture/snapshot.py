@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from qtrace.capture import procfs
 from qtrace.capture.machine import architecture
@@ -27,6 +26,7 @@ from qtrace.model.snapshot import Call, Process, Snapshot, Thread
 from qtrace.model.syscalls import number_of
 from qtrace.model.wants import Wanted, wants_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qtrace.capture import pystacks
 
@@ -203,7 +203,7 @@ class Taking:
                 continue
             line = (procfs.syscall_line(pid, tid) if calls else None) or "running"
             if tid in self.lines:
-                stat, line = replace(stat, state="S"), self.lines[tid]
+                stat.state, line = "S", self.lines[tid]
             elif calls:
                 line = self._native_line(pid, tid, line)
             spent = procfs.cpu_and_switches(pid, tid) or (0, 0)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from qtrace.capture import procfs
-from qtrace.capture.members import script_name
+from qtrace.capture.script import script_name
 
 _FOR_EVER = 1 << 62
 _RECORDED = frozenset({procfs.ImageKind.NATIVE, procfs.ImageKind.I386})
@@ -20,33 +19,63 @@ RowSink = Callable[[str, Sequence[object]], None]
 """Takes a row of a table of the recording."""
 
 
-@dataclass(slots=True)
 class TracedProcess:
     """An image of a process: from fork or exec to exec or exit."""
+
+    __slots__ = ("argv", "exe", "image", "kind", "pid", "ppid", "shares_files_with", "start_ns", "threads", "uid")
 
     pid: int
     ppid: int
     start_ns: int
-    image: int = 0
-    argv: tuple[str, ...] = ()
-    exe: str = ""
-    uid: int = 0
-    threads: set[int] = field(default_factory=set)
-    shares_files_with: int | None = None
-    kind: procfs.ImageKind = procfs.ImageKind.NATIVE
+    image: int
+    argv: tuple[str, ...]
+    exe: str
+    uid: int
+    threads: set[int]
+    shares_files_with: int | None
+    kind: procfs.ImageKind
+
+    def __init__(self, pid: int, ppid: int, start_ns: int, image: int = 0) -> None:
+        self.pid = pid
+        self.ppid = ppid
+        self.start_ns = start_ns
+        self.image = image
+        self.argv = ()
+        self.exe = ""
+        self.uid = 0
+        self.threads = set()
+        self.shares_files_with = None
+        self.kind = procfs.ImageKind.NATIVE
 
 
-@dataclass(slots=True)
 class TracedThread:
     """A thread."""
+
+    __slots__ = ("announced", "creator", "pid", "start_ns", "tid", "tls")
 
     tid: int
     pid: int
     start_ns: int
-    creator: int | None = None
-    tls: int | None = None
-    announced: bool = True
+    creator: int | None
+    tls: int | None
+    announced: bool
     """Whether it is known otherwise than by a stop of its own: its maker's event is still to come."""
+
+    def __init__(
+        self,
+        tid: int,
+        pid: int,
+        start_ns: int,
+        creator: int | None = None,
+        tls: int | None = None,
+        announced: bool = True,
+    ) -> None:
+        self.tid = tid
+        self.pid = pid
+        self.start_ns = start_ns
+        self.creator = creator
+        self.tls = tls
+        self.announced = announced
 
 
 class Tracees:

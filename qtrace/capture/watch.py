@@ -14,17 +14,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from qtrace.capture.computing import Computing
 from qtrace.capture.machine import architecture
 from qtrace.capture.memory import MemoryReader
-from qtrace.capture.perf_events import at_ease
 from qtrace.model.behind import needed_memory
 from qtrace.model.kinds import STUCK, Certainty
 from qtrace.model.syscalls import by_number
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qtrace.capture.loop import Loop
     from qtrace.capture.placement import Placement
@@ -61,13 +59,19 @@ _GRACE_NS = 2_000_000_000
 """Between the polite signal and SIGKILL."""
 
 
-@dataclass(slots=True)
 class _Still:
     """How many calls there had been, since when there are no more, and whether that was looked at."""
 
+    __slots__ = ("calls", "is_known", "since_ns")
+
     calls: int
     since_ns: int
-    is_known: bool = False
+    is_known: bool
+
+    def __init__(self, calls: int, since_ns: int, is_known: bool = False) -> None:
+        self.calls = calls
+        self.since_ns = since_ns
+        self.is_known = is_known
 
 
 class Watch(threading.Thread):
@@ -265,6 +269,7 @@ class Watch(threading.Thread):
             self._tried(waits)
             return
         from qtrace.capture import pystacks
+        from qtrace.capture.perf_events import at_ease
 
         with at_ease():
             dump = pystacks.dump(pid, list(waits))

@@ -6,16 +6,20 @@ by the names of their modules, and a verb's module is imported when its name is 
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
-import importlib.util
+import os
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 from qtrace.errors import QtraceError
 from qtrace.model.blas import keep_to_one_thread
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     import typer
 
 VERBS: dict[str, str] = {
@@ -36,6 +40,8 @@ _ON_TABLES = ("report", "summary", "diff", "export")
 
 def build_app(argv: list[str]) -> typer.Typer:
     """Return the application with the verb that `argv` names, or with all of them for the help."""
+    import importlib.util
+
     import typer
 
     app = typer.Typer(
@@ -77,9 +83,28 @@ def _record_at_once(words: list[str]) -> None:
         from qtrace.cli import recording
 
         try:
-            sys.exit(recording.run(**options))  # type: ignore[arg-type]
+            _leave(recording.run(**options))  # type: ignore[arg-type]
         except KeyboardInterrupt:
             sys.exit(128 + signal.SIGINT)  # as Typer does
+
+
+_LOOK_ON = {"cProfile", "profile", "pdb", "trace"}
+"""Modules that run a program, and have something to say when it is over."""
+
+
+def _leave(status: int) -> NoReturn:
+    """End this process, without taking the interpreter apart, which takes 2 ms, and with NumPy 10."""
+    import threading
+
+    alone = all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate())
+    if alone and _LOOK_ON.isdisjoint(sys.modules):
+        atexit._run_exitfuncs()
+        with contextlib.suppress(OSError, ValueError):  # the ordinary end says what is wrong
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+            os._exit(status)
+    sys.exit(status)
 
 
 def main() -> None:

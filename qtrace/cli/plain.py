@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 _FLAGS = {"-q": "quiet", "--quiet": "quiet", "-f": "force", "--force": "force"}
 _ENGINES = ("auto", "perf", "ptrace")
@@ -22,8 +21,8 @@ def _engine(word: str) -> str:
 
 
 _VALUES: dict[str, tuple[str, Callable[[str], object]]] = {
-    "-o": ("output", Path),
-    "--output": ("output", Path),
+    "-o": ("output", str),
+    "--output": ("output", str),
     "--engine": ("engine", _engine),
     "--hang-after": ("hang_after", float),
     "--timeout": ("timeout", float),

@@ -86,7 +86,7 @@ def record(
     status = recording.run(
         target,
         python,
-        output,
+        str(output) if output is not None else None,
         force,
         quiet,
         hang_after,

@@ -7,20 +7,19 @@ import os
 import re
 import signal
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qtrace import pipeline
 from qtrace.cli.terminal import colour_of, width_of
 from qtrace.errors import QtraceError, RecordingError, UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qtrace.model.verdict import Verdict
     from qtrace.pipeline import Recorded
 
 ENDED_BY_QTRACE = 124
 
-_SIZE = re.compile(r"([0-9.]+)\s*([kKmMgG]?)i?[bB]?")
+_SIZE = r"([0-9.]+)\s*([kKmMgG]?)i?[bB]?"
 _FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -30,7 +29,7 @@ def parse_size(text: str) -> int:
     Raises:
         UsageError: It is no size.
     """
-    found = _SIZE.fullmatch(text.strip())
+    found = re.fullmatch(_SIZE, text.strip())
     if found is None:
         raise UsageError(f"{text!r} is not a size", "Write bytes, or a number with K, M or G: 500M.")
     return int(float(found[1]) * _FACTORS[found[2].lower()])
@@ -39,7 +38,7 @@ def parse_size(text: str) -> int:
 def run(
     target: list[str] | None = None,
     python: str = "",
-    output: Path | None = None,
+    output: str | None = None,
     force: bool = False,
     quiet: bool = False,
     hang_after: float = 3.0,
@@ -142,10 +141,10 @@ def _say_end(result: Recorded) -> None:
     processes = "1 process" if result.processes == 1 else f"{result.processes:,} processes"
     said = f"qtrace: {why}; recorded" if why else "qtrace: recorded"
     calls = "1 call" if result.calls == 1 else f"{result.calls:,} calls"
-    _say(f"{said} {calls} of {processes} in {result.path}")
+    _say(f"{said} {calls} of {processes} in {result.file}")
     for note in result.notes:
         _say(f"qtrace: {note}")
-    _say(f"next: qtrace report {result.path}")
+    _say(f"next: qtrace report {result.file}")
 
 
 def _how(status: int | None) -> str:
@@ -159,7 +158,7 @@ def _status_of(result: Recorded) -> int:
     """Return the exit status, or end this process as the program did."""
     if result.storing_failed:
         raise RecordingError(
-            f"the recording {result.path} ends early: {result.storing_failed}",
+            f"the recording {result.file} ends early: {result.storing_failed}",
             f"The program ran on to its end{_how(result.status)}. "
             "Free some space, or lift the limit, and record again.",
         )

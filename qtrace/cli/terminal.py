@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-from typing import TextIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
 
 _NOT_A_TERMINAL = 140
 _WIDEST = 160
@@ -19,4 +21,6 @@ def width_of(stream: TextIO) -> int:
     """Return the columns of a terminal; a readable width where there is none."""
     if not stream.isatty():
         return _NOT_A_TERMINAL
+    import shutil  # few lines are that long, but loading it takes 2 ms
+
     return min(shutil.get_terminal_size((_NOT_A_TERMINAL, 24)).columns, _WIDEST)

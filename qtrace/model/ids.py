@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NewType
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NewType
+else:
+
+    def NewType(name, kind):
+        return kind
+
 
 Tgid = NewType("Tgid", int)
 """A thread group: what a person calls the process's pid."""

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import struct
 from enum import IntFlag
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CALL_FIELDS: list[tuple[str, str]] = [
     ("start_ns", "<i8"),  # CLOCK_MONOTONIC at entry (at attach, if AT_ATTACH)

@@ -7,7 +7,6 @@ manual for the arguments. python-ptrace's own table ends at kernel 5.8, so it is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
 from functools import cache
 
@@ -43,9 +42,10 @@ class Trait(Flag):
     """Not recorded by default; known for naming a live call."""
 
 
-@dataclass(frozen=True, slots=True)
 class Syscall:
     """One row of the table."""
+
+    __slots__ = ("aarch64", "args", "name", "traits", "x86_64")
 
     name: str
     x86_64: int | None
@@ -54,6 +54,15 @@ class Syscall:
     """Kind of each argument: fd, int, uint, ptr, size, pid, signal, flags, futex_op, clock, str,
     pollfds, timespec, and so on; the renderer of call texts knows them."""
     traits: Trait
+
+    def __init__(
+        self, name: str, x86_64: int | None, aarch64: int | None, args: tuple[str, ...], traits: Trait
+    ) -> None:
+        self.name = name
+        self.x86_64 = x86_64
+        self.aarch64 = aarch64
+        self.args = args
+        self.traits = traits
 
     @property
     def blocks(self) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from qtrace.model.behind import MOST_WATCHED, POLLFD, TIMESPEC, WAITV
 from qtrace.model.futex import (
@@ -23,6 +22,12 @@ from qtrace.model.futex import (
 from qtrace.model.ids import Fd, ObjectId, Tgid
 from qtrace.model.kinds import ObjectKind, WaitKind
 from qtrace.model.snapshot import Want
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 NS = 1_000_000_000
 

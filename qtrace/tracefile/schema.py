@@ -9,21 +9,25 @@ the order of their end; blocks overlap in time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 APPLICATION_ID = 0x71747263
 """SQLite's application_id of a recording: the letters "qtrc"."""
 SCHEMA_VERSION = 2
 """SQLite's user_version; a reader refuses a higher one."""
 
 
-@dataclass(frozen=True, slots=True)
 class TableSchema:
     """One table: what a row is, and its definition."""
+
+    __slots__ = ("ddl", "name", "row")
 
     name: str
     row: str
     ddl: str
+
+    def __init__(self, name: str, row: str, ddl: str) -> None:
+        self.name = name
+        self.row = row
+        self.ddl = ddl
 
 
 TABLES: tuple[TableSchema, ...] = (

@@ -8,7 +8,6 @@ would be quicker, but leaves half of the recording in a second file that nobody 
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import json
 import os
@@ -19,13 +18,16 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeVar
 
 from qtrace.errors import OutputExistsError, RecordingError
 from qtrace.model.records import CALL_BYTES, CALL_FIELDS, CALL_STRUCT
 from qtrace.tracefile.schema import APPLICATION_ID, SCHEMA_VERSION, TABLES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _Entry = TypeVar("_Entry")
 
 FLUSH_SECONDS = 0.3
 """A third of the promise that at most the last second is lost: a busy machine takes its share."""
@@ -42,29 +44,42 @@ RESERVE_BYTES = 32 << 10
 _LAST_FACTS = ("end_reason", "end_begins_ns", "exit_status")
 _RINGS_PRAGMAS = ("page_size=16384", "auto_vacuum=INCREMENTAL")
 """Large pages: storing 100 MB/s of ring contents takes less than half the time. What they took is given back."""
-_Entry = TypeVar("_Entry")
 LEVEL = 1
 """zlib's level: 3 to 4 times smaller than raw, at several times the speed of level 6."""
 
 
-@dataclass(frozen=True, slots=True)
 class Limits:
     """What of a recording is kept; None: no limit."""
 
-    max_calls: int | None = None
-    max_bytes: int | None = None
+    max_calls: int | None
+    max_bytes: int | None
     """Of stored calls; the tables beside them are small."""
-    duration_ns: int | None = None
+    duration_ns: int | None
     """Calls that end so long after `TraceWriter.begin_duration` are not stored."""
-    last_ns: int | None = None
+    last_ns: int | None
     """Keep only the last so many nanoseconds: a flight recorder."""
-    words: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, str]
     """The limits as the user gave them."""
 
+    def __init__(
+        self,
+        max_calls: int | None = None,
+        max_bytes: int | None = None,
+        duration_ns: int | None = None,
+        last_ns: int | None = None,
+        words: Mapping[str, str] | None = None,
+    ) -> None:
+        self.max_calls = max_calls
+        self.max_bytes = max_bytes
+        self.duration_ns = duration_ns
+        self.last_ns = last_ns
+        self.words = words or {}
 
-@dataclass(frozen=True, slots=True)
+
 class RingState:
     """What the reader of perf's rings has for a commit, as of one moment."""
+
+    __slots__ = ("calls", "done", "parts", "pending")
 
     calls: bytes
     """Calls that have ended: packed records in the order of their ends."""
@@ -75,14 +90,28 @@ class RingState:
     done: int
     """Of the parts up to this one calls have been made: they are taken out; -1 if there are no rings."""
 
+    def __init__(
+        self, calls: bytes, pending: Mapping[int, bytes], parts: Sequence[tuple[int, int, str, bytes]], done: int
+    ) -> None:
+        self.calls = calls
+        self.pending = pending
+        self.parts = parts
+        self.done = done
 
-@dataclass(frozen=True, slots=True)
+
 class LeftOut:
     """Calls that were seen and not stored."""
+
+    __slots__ = ("calls", "first_ns", "last_ns")
 
     first_ns: int
     last_ns: int
     calls: int
+
+    def __init__(self, first_ns: int, last_ns: int, calls: int) -> None:
+        self.first_ns = first_ns
+        self.last_ns = last_ns
+        self.calls = calls
 
 
 NO_RINGS = RingState(b"", {}, (), -1)
@@ -92,7 +121,12 @@ class TraceWriter:
     """A recording being written. Every method may be called from any thread."""
 
     def __init__(
-        self, path: Path, *, overwrite: bool = False, limits: Limits | None = None, rings: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        limits: Limits | None = None,
+        rings: bool = False,
     ) -> None:
         """Create the file, readable by its owner only, and start the committing thread.
 
@@ -106,7 +140,7 @@ class TraceWriter:
             OutputExistsError: The file exists and is not to be overwritten.
             RecordingError: It cannot be created.
         """
-        self.path = path
+        self.path = os.fspath(path)
         self.failure = ""
         """Why storing has ended before the recording did; empty while all is well."""
         self.bytes_written = 0
@@ -116,7 +150,7 @@ class TraceWriter:
         self._limits = limits or Limits()
         self._until_ns: int | None = None
         self._has_rings = rings
-        self._create(path, overwrite)
+        self._create(self.path, overwrite)
         self._commit_lock = threading.Lock()
         # Appending to a list and deleting its beginning are each one step under the interpreter's
         # lock: the tracer's loop adds calls without taking a lock of its own.
@@ -136,8 +170,8 @@ class TraceWriter:
         self._thread = threading.Thread(target=self._run, name="qtrace-writer", daemon=True)
         self._thread.start()
 
-    def _create(self, path: Path, overwrite: bool) -> None:
-        if path.exists() and not path.is_file():
+    def _create(self, path: str, overwrite: bool) -> None:
+        if os.path.exists(path) and not os.path.isfile(path):
             # A device would be opened, its mode changed, and be deleted if the program cannot start.
             raise RecordingError(
                 f"cannot write the recording {path}: it is not an ordinary file", "Choose another name with -o."
@@ -168,7 +202,7 @@ class TraceWriter:
             ) from None
         except (OSError, sqlite3.Error) as error:
             if isinstance(error, sqlite3.Error):
-                path.unlink(missing_ok=True)  # made just now, and of no use: a full disk
+                os.unlink(path)  # made just now, and of no use: a full disk
             raise RecordingError(
                 f"cannot write the recording {path}: {error}",
                 "Choose a file in a folder that you may write to, with -o.",
@@ -367,6 +401,8 @@ class TraceWriter:
         if until_ns is not None and time.monotonic_ns() >= until_ns:
             count = len(calls) // CALL_BYTES
             # Calls stand in the order of their end.
+            import bisect
+
             room = bisect.bisect_right(range(count), until_ns, key=lambda place: _end_of(calls, place))
             calls = self._cut(calls, room, f"--duration of {limits.words['duration']} was over")
         if limits.max_calls is not None:
