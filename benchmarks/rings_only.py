@@ -25,8 +25,6 @@ _OPTIONS = ptrace_calls.O_TRACEFORK | ptrace_calls.O_TRACEVFORK | ptrace_calls.O
 
 
 def _emptied(rings: Rings | BpfRings, is_over: threading.Event) -> None:
-    import numpy  # noqa: F401 - what takes from the rings of BPF needs it
-
     poll = select.poll()
     for fd in rings.to_poll():
         poll.register(fd, select.POLLIN)

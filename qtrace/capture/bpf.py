@@ -11,12 +11,12 @@ import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CALL = {"x86_64": 321, "aarch64": 280}
-_MAP_CREATE, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 2, 3, 5, 17
-_HASH, _ARRAY, _RINGBUF = 1, 2, 27
-_NO_PREALLOC, _MMAPABLE = 1 << 0, 1 << 10
+_MAP_CREATE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 5, 17
+_ARRAY, _RINGBUF = 2, 27
+_MMAPABLE = 1 << 10
 _RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT
 _INSTRUCTION_BYTES = 8
-_WORD, _COUNTER = 4, 8
+_KEY_BYTES = 4
 
 
 def _bpf(command: int, attributes: bytes) -> int:
@@ -35,38 +35,18 @@ def _create(kind: int, key_bytes: int, value_bytes: int, entries: int, flags: in
     return _bpf(_MAP_CREATE, struct.pack("<5I", kind, key_bytes, value_bytes, entries, flags))
 
 
-def new_set(most: int) -> int:
-    """Return the descriptor of a map whose keys are unsigned words of 32 bits.
+def new_words(count: int) -> int:
+    """Return the descriptor of so many words of 64 bits, all 0, which can be mapped into memory.
 
     Raises:
         OSError: The kernel refused (as each of these functions has it).
     """
-    return _create(_HASH, _WORD, 1, most, _NO_PREALLOC)
-
-
-def new_counters(count: int) -> int:
-    """Return the descriptor of an array's only element: counters of 64 bits, which can be mapped into memory."""
-    return _create(_ARRAY, _WORD, count * _COUNTER, 1, _MMAPABLE)
+    return _create(_ARRAY, _KEY_BYTES, count * 8, 1, _MMAPABLE)  # the only element of an array
 
 
 def new_ring(size_bytes: int) -> int:
     """Return the descriptor of a ring buffer; its size has to be a power of two, and at least a page."""
     return _create(_RINGBUF, 0, 0, size_bytes)
-
-
-def add(of: int, key: int) -> None:
-    """Add a key to a set, if it is not there yet."""
-    held, value = ctypes.c_uint32(key), ctypes.c_uint8(1)
-    _bpf(_MAP_UPDATE, struct.pack("<I4xQQQ", of, ctypes.addressof(held), ctypes.addressof(value), 0))
-
-
-def discard(of: int, key: int) -> None:
-    """Remove a key from a set, if it is there."""
-    held = ctypes.c_uint32(key)
-    try:
-        _bpf(_MAP_DELETE, struct.pack("<I4xQQQ", of, ctypes.addressof(held), 0, 0))
-    except FileNotFoundError:
-        return
 
 
 def load(code: bytes, name: str) -> int:

@@ -19,14 +19,16 @@ from qtrace.model.syscalls import Architecture
 
 _CTX, _FRAME = 1, 10
 """The register in which a program gets its arguments, and the end of its stack."""
-_MAP_LOOKUP, _KTIME, _CPU, _PID_TGID, _READ_KERNEL, _RESERVE, _SUBMIT = 1, 5, 8, 14, 113, 131, 132
+_KTIME, _CPU, _PID_TGID, _READ_KERNEL, _RESERVE, _SUBMIT = 5, 8, 14, 113, 131, 132
 _NO_WAKEUP: Final = 1
 _MAP_FD, _MAP_VALUE = 1, 2  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE
 _HEADER: Final = 8
 """What a ring puts before each record."""
 _HIGHEST: Final = 511
 """No 64-bit call has a number above; it fits 8 words of 64 bits."""
-_KEY, _NUMBER, _REGISTERS = -4, -16, -80
+FOLLOWED_WORDS: Final = 1 << 16
+"""Of 64 bits: one for each id below 4,194,304, which is the limit of them (PID_MAX_LIMIT)."""
+_NUMBER, _REGISTERS = -16, -80
 """Places in the stack, from its end."""
 
 
@@ -52,7 +54,8 @@ REGISTERS: Final = {
 class Targets(NamedTuple):
     """What the programs use: descriptors of maps, by the numbers of CPUs in ascending order."""
 
-    processes: int
+    followed: int
+    """A bit for each id of a process."""
     counters: int
     cpus: Sequence[int]
     rings: Sequence[int]
@@ -202,12 +205,17 @@ def _leave_unless_followed(code: _Code, targets: Targets) -> None:
     code.move(8, 0)
     code.move(1, 8)
     code.shift_right(1, 32)
-    code.store(_FRAME, _KEY, 1, 4)
-    code.wide(1, targets.processes, _MAP_FD)
-    code.move(2, _FRAME)
-    code.add(2, _KEY)
-    code.call(_MAP_LOOKUP)
-    code.jump_if("==", 0, 0, "out")
+    code.move(2, 1)
+    code.shift_right(2, 6)
+    code.both(2, FOLLOWED_WORDS - 1)
+    code.emit(0x67, 2, value=3)  # r2 <<= 3
+    code.wide(3, targets.followed, _MAP_VALUE)
+    code.emit(0x0F, 3, 2)  # r3 += r2
+    code.load(3, 3, 0)
+    code.both(1, 63)
+    code.emit(0x7F, 3, 1)  # r3 >>= r1
+    code.both(3, 1)
+    code.jump_if("==", 3, 0, "out")
     code.call(_KTIME)
     code.move(9, 0)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from qtrace.capture import bpf, bpf_programs
-from qtrace.capture.bpf_programs import Targets, enter_program, exit_program
+from qtrace.capture.bpf_programs import FOLLOWED_WORDS, Targets, enter_program, exit_program
 from qtrace.capture.perf_events import online_cpus, ring_sizes
 from qtrace.model.records import ENTER_BYTES, EXIT_BYTES
 from qtrace.model.syscalls import Architecture
@@ -30,8 +30,6 @@ _BUSY: Final = 0x80
 are the record's length."""
 _SAMPLE, _LOST = 9, 2  # PERF_RECORD_SAMPLE and PERF_RECORD_LOST
 _LOST_RECORD = struct.Struct("<IHHQQ")
-_MOST_PROCESSES: Final = 1 << 16
-"""At a time."""
 _FIRST_NAMESPACE: Final = 0xEFFFFFFC  # PROC_PID_INIT_INO, linux/proc_ns.h
 _MOST_PER_SECOND: Final = 25 << 20
 """So many bytes one CPU may write in a second, for a ring to be emptied in time."""
@@ -148,22 +146,16 @@ class BpfRings:
         self.wait_ms = max(1, min(_LONGEST_MS, enter_bytes * 250 // _MOST_PER_SECOND))
         """How long the rings may be left alone: until a quarter is full, if much comes."""
         with contextlib.ExitStack() as stack:
-            self._processes = bpf.new_set(_MOST_PROCESSES)
-            stack.callback(os.close, self._processes)
-            counters = bpf.new_counters(2 * len(cpus))
-            stack.callback(os.close, counters)
-            self._counters = mmap.mmap(counters, _PAGE * -(-16 * len(cpus) // _PAGE))
-            stack.callback(self._counters.close)
+            followed, self._followed = _words(stack, FOLLOWED_WORDS)
+            counters, counted = _words(stack, 2 * len(cpus))
             self.enters = tuple(_ring(stack, cpu, enter_bytes, ENTER_BYTES) for cpu in cpus)
             self.exits = tuple(_ring(stack, cpu, exit_bytes, EXIT_BYTES) for cpu in cpus)
-            words = memoryview(self._counters).cast("Q")
             for place, ring in enumerate(self):
-                ring.count_lost_in(words[place : place + 1])
-            words.release()
+                ring.count_lost_in(counted[place : place + 1])
             makers = (("sys_enter", enter_program, self.enters), ("sys_exit", exit_program, self.exits))
             for place, (tracepoint, maker, rings) in enumerate(makers):
                 fds = [ring.fd for ring in rings]
-                targets = Targets(self._processes, counters, cpus, fds, place * len(cpus))
+                targets = Targets(followed, counters, cpus, fds, place * len(cpus))
                 program = bpf.load(maker(machine, numbers, targets), tracepoint.replace("sys", "qtrace"))
                 stack.callback(os.close, program)
                 stack.callback(os.close, bpf.attach(program, tracepoint))
@@ -178,16 +170,12 @@ class BpfRings:
         return ()
 
     def follow(self, pid: int) -> None:
-        """Record a process, with all of its threads, from now on.
-
-        Raises:
-            OSError: There are too many.
-        """
-        bpf.add(self._processes, pid)
+        """Record a process, with all of its threads, from now on. From one thread only, as `leave`."""
+        self._followed[pid >> 6] |= 1 << (pid & 63)
 
     def leave(self, pid: int) -> None:
         """A process has ended, or is to be recorded no more."""
-        bpf.discard(self._processes, pid)
+        self._followed[pid >> 6] &= ~(1 << (pid & 63))
 
     def close(self) -> None:
         """Detach the programs, and close all."""
@@ -196,6 +184,17 @@ class BpfRings:
     def close_aside(self) -> None:
         """The same: unlike perf's events, nothing of this takes long."""
         self.close()
+
+
+def _words(stack: contextlib.ExitStack, count: int) -> tuple[int, memoryview]:
+    """Return words of 64 bits that the kernel and this process share: their descriptor, and themselves."""
+    fd = bpf.new_words(count)
+    stack.callback(os.close, fd)
+    mapped = mmap.mmap(fd, _PAGE * -(-8 * count // _PAGE))
+    stack.callback(mapped.close)
+    words = memoryview(mapped).cast("Q")
+    stack.callback(words.release)
+    return fd, words
 
 
 def _ring(stack: contextlib.ExitStack, cpu: int, ring_bytes: int, record_bytes: int) -> BpfRing:

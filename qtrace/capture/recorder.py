@@ -34,7 +34,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qtrace.capture.bpf_rings import BpfRings
     from qtrace.capture.perf_attach import JoinedTree
     from qtrace.capture.perf_collector import Collector
     from qtrace.model.snapshot import Snapshot
@@ -397,23 +396,10 @@ class _Recording:
         )
         self.collector.foreign = self.tracees.foreign
         if isinstance(rings, BpfRings):
-            self.tracees.on_process = self._follower(rings)
+            self.tracees.on_process = lambda pid, runs: rings.follow(pid) if runs else rings.leave(pid)
         self.writer.set_meta(rings="bpf" if isinstance(rings, BpfRings) else "perf")
         emit = self.writer.add_calls
         return PerfLoop(self.tracees, hooks, emit, self._lifecycle, self.machine, collector=self.collector)
-
-    def _follower(self, rings: BpfRings) -> Callable[[int, bool], None]:
-        def follow(pid: int, runs: bool) -> None:
-            if not runs:
-                rings.leave(pid)
-                return
-            try:
-                rings.follow(pid)
-            except OSError as error:
-                why = f"frequent calls of a process are missing: too many processes at once ({error.strerror})"
-                self.tracees.leave_out("a process", why)
-
-        return follow
 
     def _attached_perf_loop(self, joined: JoinedTree) -> Loop:
         from qtrace.capture.perf_attach import LACKS
