@@ -69,17 +69,16 @@ PROGRAMS = (
 
 LIMITS = """
 What limits 300 short-lived processes: under ptrace the work itself takes what it takes under strace (ten stops a
-process, 0.25 ms of the tracer's CPU time); what is left between the two is start and end, nearly all of it loading
-Python's modules, before which nothing can be recorded. In turns with what was before, that is 0.13 s over the bare
-program instead of 0.17, and the whole 1.20 of strace instead of 1.43: a plain command line is understood without
-Typer (25 ms), python-ptrace does not look for the C library (5 ms), and at the end nobody looks through all of /proc
-for tracees where there are none (15 to 20 ms). perf begins and ends in 0.2 s instead of 0.49: the kernel takes 30 ms
-for each tracepoint that is taken out of use, and neither the attempt before the start nor the end waits for that now;
-NumPy is loaded while the kernel makes the rings and the program starts, which is 0.1 s earlier for it; a program that
-is over sooner waits for it at its end. NumPy and the modules still take longer than strace takes in all. Beyond that,
-the calls that shape a tree stop as they do with ptrace, each process inherits four events, and before it ends its
-descriptors and mappings are looked at, since its last calls come out of the rings when it is gone. To take over the
-mappings of its parent where the sizes agree was thought of and left: a semaphore could get a wrong name.
+process, 0.2 ms); what is left between the two is start and end. Those took 0.17 s over the bare program once, then
+0.10, and take 0.05: a plain command line is understood without Typer (25 ms), the classes that every recording makes
+need no `dataclasses` (15), python-ptrace is loaded when registers are read (12), nor are typing, pathlib and shutil
+loaded (10), at the end nobody looks through all of /proc for tracees where there are none (15 to 20), and the
+interpreter is not taken apart (2). The interpreter itself is 11 ms of what is left, and modules are 23. perf begins
+and ends in 0.14 s instead of 0.49: nothing waits any more until the kernel has taken a tracepoint out of use (30 ms
+each), which programs of BPF do not need; NumPy is 0.05 of it. Beyond that, the calls that shape a tree stop as they do
+with ptrace, and before a process ends its descriptors and mappings are looked at, since its last calls come out of the
+rings when it is gone. To take over the mappings of its parent where the sizes agree was thought of and left: a
+semaphore could get a wrong name.
 
 What limits two processes that compute is start and end. The looks of the hang watch took 0.15 s of CPU time for the
 first, which loads the analysis, and 0.07 for each later one, two in ten seconds: 1.03 to 1.05 of untraced. Of a

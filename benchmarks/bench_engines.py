@@ -64,25 +64,27 @@ if __name__ == "__main__":
 """Prints messages per second; starting and ending the tracer is not in it."""
 
 LIMITS = """
-What limits the perf engine: the row of the rings alone is what no engine that reads them can save: the kernel writes
-two records a call, 0.3 us each by its own profile, and changes a task's events with every change of task, which 4 to 4
-has most of: with a filter that lets nothing through, perf record of a tree left 0.82 of the untraced throughput,
-events on CPUs all of it. (Events on CPUs would see every other program as well, with its losses.) From run to run the
-rings alone leave 0.5 to 1.0 at 4 to 4, and the engine 0.67 to 0.85 of that, so 0.7 of untraced is reached where they
-leave 0.84 or more. What the engine adds, of CPU time by thread in a run of 20,000 messages: stopping the calls that
-make the 8 processes (13 ms), emptying the rings and telling who is in which call (17), storing what came, 0.2 us a
-call (10 to 25). Making calls of it, some 2 us each on one CPU, waits for the program's end. The threads of NumPy's
-linear algebra took 50 to 70 ms more when it was loaded, and are not started any more. Tried before: no watch at all
-(0.40, within the spread). Larger pages of the file halve the time for storing, and are in use. 8 times strace at 1 to
-1: where strace reaches 0.13 of untraced, as it did, 8 times that is more than untraced.
+What limits the perf engine: the row of the rings alone is what no engine that reads them can save. Programs of BPF
+fill them: of a queue's messages 4 to 4 they leave 0.72 to 0.80, perf's own rings 0.45 to 0.58 (two records a call, 0.3
+us each, and a task's events change with every change of task). Of CPU time a message takes 7.0 us untraced and 11.1
+with them; 9.1 if the programs let nothing through, as the kernel makes every call by its slow way then; and 8.6 with
+nothing but a seccomp filter, for the same reason, which the calls that stop need. Recording itself is 0.2 us an entry
+or exit: two readings of the clock, a reservation, and the registers. That a process is followed was looked up in a
+hash of the kernel's (0.03 us), and is a bit in shared memory. What the engine adds, in a run of 0.16 s: 25 ms of the
+loop for the calls that make 8 processes, and storing what came, 0.2 us a call. Loading NumPy (50 to 100 ms of CPU
+time) waits until a CPU is idle; making calls of the records, 2 us each on one CPU, until the program's end, or until
+128 MB wait. Tried before: events on CPUs instead of tasks (no cost of changes, but they see all other programs, with
+their losses); ftrace's rings, with its own filter by process (0.72 to 0.78, as BPF's, but they stay when the recorder
+is killed). Not tried: one record a call, made at its exit, with the entry kept by thread: it would save a fourth of
+the recording's part, and calls in progress would have to be asked for.
 
 What limits the ptrace engine: each call stops twice, and each stop costs a change to the tracer and back, waitpid,
 GET_SYSCALL_INFO and the resumption, which the empty loop in C has too. As the user starts both, on two CPUs, a tracer
 gains over strace by sharing one CPU with the program while stops are frequent. The library in C handles a hot stop in
-what the empty loop takes, and records it: in turns with the loop in Python, 1.35 of the messages at 1 to 1, and 1.43 at
-4 to 4. There eight processes share the CPU and wait for each other's locks, since each stop lets another one run while
-the one before may hold a lock: 58 % of the stops were those of futex. To let one go on until it waits makes 1.3 of
-the messages, with 193,000 stops instead of 268,000, fewer than there are untraced; not to ask waitpid for a stop of
+what the empty loop takes, and records it: in turns with the loop in Python, 1.35 of the messages at 1 to 1, and 1.43
+at 4 to 4. There eight processes share the CPU and wait for each other's locks, since each stop lets another one run
+while the one before may hold a lock: 58 % of the stops were those of futex. To let one go on until it waits makes 1.3
+of the messages, with 193,000 stops instead of 268,000, fewer than there are untraced; not to ask waitpid for a stop of
 which GET_SYSCALL_INFO tells, another 1.04. So 4 to 4 came from 1.4 of strace to 2.6 to 2.9, and beyond the empty loop
 on one CPU (2.2). What is left is 8.5 us a stop, 5 of them changes of task: 3 times strace would be 7.5 here. A yield
 of the CPU tells that the other one waits; on a busy machine it costs a slice, so then there are no turns. Tried: the
@@ -90,8 +92,8 @@ scheduler's batch policy (no gain); other priorities (less); turns of 20 and of 
 Without the library, on one CPU, the loop in C has 4.0 us a stop over the untraced program, strace 5.7, and the loop in
 Python 8.7. Tried there: ptrace without argument types and errno (0.9 us less), /proc/TID/mem kept open (0.8 less), one
 view for the words of a call and packing after the resumption (0.3 less), all in use; PTRACE_PEEKUSER and PEEKDATA (no
-gain); user notifications in place of the entry stop (they see no result). A result needs the exit stop and a wait
-that lasts needs the entry stop, so none of the two can be left out.
+gain); user notifications in place of the entry stop (they see no result). A result needs the exit stop and a wait that
+lasts needs the entry stop, so none of the two can be left out.
 """
 """Printed below the tables: measured on 2 CPUs."""
 
