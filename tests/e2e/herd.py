@@ -85,16 +85,19 @@ class Recordings:
 
     def __init__(self, queue: Iterable[tuple[Truth, str]], hang_after_s: float, timeout_s: float) -> None:
         self._executor = ThreadPoolExecutor(RECORDINGS_AT_ONCE)
-        self._answers: dict[tuple[Path, str], Future[Answer]] = {
-            (truth.path, engine): self._executor.submit(
-                explain_recorded, truth, newest_python(truth), hang_after_s, timeout_s, engine
-            )
-            for truth, engine in queue
-        }
+        self._limits = hang_after_s, timeout_s
+        self._answers = {(truth.path, engine): self._begun(truth, engine) for truth, engine in queue}
+
+    def _begun(self, truth: Truth, engine: str) -> Future[Answer]:
+        return self._executor.submit(explain_recorded, truth, newest_python(truth), *self._limits, engine)
 
     def answer(self, truth: Truth, engine: str) -> Answer:
-        """Return what an engine's recording of a program says, when it is there."""
-        return self._answers[truth.path, engine].result()
+        """Return what an engine's recording of a program says, when it is there; one that failed is made anew."""
+        try:
+            return self._answers[truth.path, engine].result()
+        except Exception:
+            self._answers[truth.path, engine] = self._begun(truth, engine)
+            raise
 
     def end(self) -> None:
         """Begin no more recordings, and wait for those that run."""
