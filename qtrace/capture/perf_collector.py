@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from qtrace.capture.tracees import RowSink
     from qtrace.tracefile.rings import Array, OpenCall, Pairing
 
-_BEGINNING_NS, _LATEST_LOAD_NS = 90_000_000, 500_000_000
+_BEGINNING_NS, _LATEST_LOAD_NS = 90_000_000, 300_000_000
 _WINDOW_NS = 100_000_000
 _BUSY_BYTES_PER_SECOND = 4 << 20
 """Some 28,000 calls a second. Making calls of fewer costs the program next to nothing."""
