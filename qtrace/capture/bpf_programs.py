@@ -139,6 +139,7 @@ def enter_program(machine: Architecture, numbers: Collection[int], targets: Targ
     code.load(7, _CTX, 8)
     _leave_unless_wanted(code, numbers)
     _leave_unless_followed(code, targets)
+    _take_time(code)
     code.move(1, _FRAME)
     code.add(1, _REGISTERS)
     code.set(2, registers.size)
@@ -157,6 +158,7 @@ def exit_program(machine: Architecture, numbers: Collection[int], targets: Targe
     """Return the program of sys_exit: its arguments are the registers and what the call returned; see above."""
     code, registers = _Code(), REGISTERS[machine]
     code.move(9, _CTX)
+    _leave_unless_followed(code, targets)  # first: the number has to be read, and most programs are not followed
     code.set(1, 0)
     code.store(_FRAME, _NUMBER, 1)
     code.move(1, _FRAME)
@@ -167,9 +169,9 @@ def exit_program(machine: Architecture, numbers: Collection[int], targets: Targe
     code.call(_READ_KERNEL)
     code.load(7, _FRAME, _NUMBER)
     code.load(6, 9, 8)
-    _leave_unless_wanted(code, numbers)
-    _leave_unless_followed(code, targets)
     code.store(_FRAME, _REGISTERS, 6)  # the register is needed
+    _leave_unless_wanted(code, numbers)
+    _take_time(code)
     _begin_record(code, targets, EXIT_BYTES)
     code.load(1, _FRAME, _REGISTERS)
     code.store(0, 44 - _HEADER, 1)
@@ -200,7 +202,7 @@ def _leave_unless_wanted(code: _Code, numbers: Collection[int]) -> None:
 
 
 def _leave_unless_followed(code: _Code, targets: Targets) -> None:
-    """Go on only if the process is one of those followed: its ids to register 8, the time to register 9."""
+    """Go on only if the process is one of those followed: its ids to register 8."""
     code.call(_PID_TGID)
     code.move(8, 0)
     code.move(1, 8)
@@ -216,6 +218,10 @@ def _leave_unless_followed(code: _Code, targets: Targets) -> None:
     code.emit(0x7F, 3, 1)  # r3 >>= r1
     code.both(3, 1)
     code.jump_if("==", 3, 0, "out")
+
+
+def _take_time(code: _Code) -> None:
+    """Set register 9 to the time."""
     code.call(_KTIME)
     code.move(9, 0)
 

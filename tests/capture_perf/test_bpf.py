@@ -126,7 +126,7 @@ def test_the_kernel_takes_programs_for_very_many_cpus() -> None:
     ("family", "name"),
     [
         ("tree", "fork-in-thread"),
-        ("execs", "exec-by-thread-with-others"),
+        ("execs", "execs-in-a-row"),
         ("signals", "read-restarted"),
         ("tree", "wnohang"),
     ],
