@@ -6,9 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from qtrace import pipeline
+from tests.support.engines import needs_perf, prefix
 
 HEAVY = {"typer", "rich", "pandas", "plotly", "pyarrow", "ptrace", "logging", "subprocess", "socket"}
 """Not needed at all."""
@@ -18,16 +16,17 @@ OTHERS = {"qtrace.capture.snapshot", "qtrace.capture.attach", "qtrace.capture.do
 """Ours that are for other purposes."""
 
 
-def _loaded(*words: str) -> set[str]:
+def _loaded(*words: str, before: tuple[str, ...] = ()) -> set[str]:
     """Run an interpreter and return what it imports after its own start."""
-    found = subprocess.run([sys.executable, "-X", "importtime", *words], capture_output=True, text=True, check=True)
+    command = [*before, sys.executable, "-X", "importtime", *words]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = [line.rpartition("|")[2].strip() for line in found.stderr.splitlines() if line.startswith("import time:")]
     return set(lines[lines.index("site") + 1 :])
 
 
 def _recorded(engine: str, folder: Path) -> set[str]:
     words = ["record", "-q", "--engine", engine, "-o", str(folder / "a.qtrace"), "--", "true"]
-    return _loaded("-m", "qtrace", *words)
+    return _loaded("-m", "qtrace", *words, before=(prefix() or ()) if engine == "perf" else ())
 
 
 def test_a_recording_loads_little(tmp_path: Path) -> None:
@@ -37,11 +36,9 @@ def test_a_recording_loads_little(tmp_path: Path) -> None:
     assert loaded & (HEAVY | SLOW | OTHERS | {"qtrace.capture.perf_events"}) == set()
 
 
+@needs_perf
 def test_a_recording_by_perf_loads_numpy_and_little_else(tmp_path: Path) -> None:
     """NumPy, and what it brings, decodes what comes out of the rings."""
-    why_not = pipeline.chosen_engine("auto")[1]
-    if why_not:
-        pytest.skip(why_not)
     loaded = _recorded("perf", tmp_path)
     assert "numpy" in loaded
     assert loaded & ({"typer", "rich", "pandas", "plotly", "pyarrow", "ptrace"} | OTHERS) == set()
