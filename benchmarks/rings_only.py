@@ -43,13 +43,13 @@ def _followed(root: int, rings: Rings | BpfRings) -> int:
     while True:
         tid, status = os.waitpid(-1, ptrace_calls.WALL)
         if not os.WIFSTOPPED(status):
-            rings.leave(tid)
+            rings.follow(tid, False)
             if tid == root:
                 return status
             continue
         event, number = status >> 16, os.WSTOPSIG(status)
         if event in _FORKS:
-            rings.follow(ptrace_calls.event_message(tid))
+            rings.follow(ptrace_calls.event_message(tid), True)
         ptrace_calls.resume(tid, ptrace_calls.CONT, 0 if event else number)
 
 
@@ -65,7 +65,7 @@ def main() -> None:
     hurry()
     if isinstance(rings, BpfRings):
         ptrace_calls.request(ptrace_calls.SEIZE, pid, 0, _OPTIONS)
-        rings.follow(pid)
+        rings.follow(pid, True)
     is_over = threading.Event()
     emptying = threading.Thread(target=_emptied, args=(rings, is_over))
     emptying.start()

@@ -194,19 +194,20 @@ def verdict_json(verdict: Verdict, kind: str, value: int | str) -> dict[str, obj
     return verdict_object(verdict, kind, value)
 
 
-def chosen_engine(engine: str, *, filtered: bool = True) -> tuple[str, str]:
+def chosen_engine(engine: str, *, filtered: bool = True, starts: bool = True) -> tuple[str, str]:
     """Return the engine that `record` would use, ``perf`` or ``ptrace``, and why perf cannot be used.
 
     Args:
         engine: ``auto``, ``perf`` or ``ptrace``.
         filtered: Whether only the recorded calls are to stop (neither ``use_seccomp`` nor ``follow`` is False).
+        starts: Whether the program is to be started, or runs already.
 
     Raises:
         EngineError: perf was asked for and cannot be used here.
     """
     from qtrace.capture.perf_engine import chosen
 
-    return chosen(engine, filtered)
+    return chosen(engine, filtered, starts=starts)
 
 
 def record(

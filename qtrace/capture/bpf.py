@@ -6,6 +6,7 @@ Sources: bpf(2), linux/bpf.h. Numbers of attributes are those of `union bpf_attr
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -22,7 +23,7 @@ _KEY_BYTES = 4
 def _bpf(command: int, attributes: bytes) -> int:
     number = _CALL.get(os.uname().machine)
     if number is None:
-        raise OSError(38, f"BPF is not known on {os.uname().machine}")
+        raise OSError(errno.ENOSYS, f"BPF is not known on {os.uname().machine}")
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     result = int(_libc.syscall(ctypes.c_long(number), ctypes.c_long(command), buffer, ctypes.c_long(len(attributes))))
     if result < 0:

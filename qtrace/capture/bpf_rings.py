@@ -15,6 +15,7 @@ import mmap
 import os
 import struct
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ _MOST_PER_SECOND: Final = 25 << 20
 _LONGEST_MS: Final = 50
 
 
+@cache
 def why_not() -> str:
     """Return why programs of BPF cannot be used here; empty if they can. It is tried: the smallest one is loaded."""
     if "QTRACE_NO_BPF" in os.environ:
@@ -130,6 +132,8 @@ class BpfRing:
 class BpfRings:
     """The rings of one recording, the programs that fill them, and the processes that are followed."""
 
+    source: Final = "bpf"
+
     def __init__(self, machine: Architecture, numbers: Collection[int], ring_bytes: int | None) -> None:
         """Make rings and programs, and attach them; nobody is followed yet.
 
@@ -169,13 +173,10 @@ class BpfRings:
         """Return descriptors that are ready when there is much to take: none, they are looked at from time to time."""
         return ()
 
-    def follow(self, pid: int) -> None:
-        """Record a process, with all of its threads, from now on. From one thread only, as `leave`."""
-        self._followed[pid >> 6] |= 1 << (pid & 63)
-
-    def leave(self, pid: int) -> None:
-        """A process has ended, or is to be recorded no more."""
-        self._followed[pid >> 6] &= ~(1 << (pid & 63))
+    def follow(self, pid: int, runs: bool) -> None:
+        """Record a process, with all of its threads, from now on (runs), or no more. From one thread only."""
+        word, bit = pid >> 6, 1 << (pid & 63)
+        self._followed[word] = self._followed[word] | bit if runs else self._followed[word] & ~bit
 
     def close(self) -> None:
         """Detach the programs, and close all."""

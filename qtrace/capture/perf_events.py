@@ -282,6 +282,12 @@ class Rings:
     wait_ms: ClassVar[int] = 50
     """How old a record may get in a ring that does not fill up."""
 
+    source: ClassVar[str] = "perf"
+    """What fills them."""
+
+    def follow(self, pid: int, runs: bool) -> None:
+        """Nothing is to be done for a new process: it has inherited the events."""
+
     def to_poll(self) -> tuple[int, ...]:
         """Return descriptors that are ready when a ring is a quarter full."""
         return tuple(ring.fd for ring in self)

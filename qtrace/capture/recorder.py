@@ -386,7 +386,6 @@ class _Recording:
 
     def _perf_loop(self) -> Loop:
         rings = perf_engine.open_rings(self.root, self.machine, self.options.ring_bytes)
-        from qtrace.capture.bpf_rings import BpfRings
         from qtrace.capture.perf_hooks import PerfHooks
         from qtrace.capture.perf_loop import PerfLoop
 
@@ -395,9 +394,8 @@ class _Recording:
             rings, self.writer, self.writer.add_row, hooks, self.machine, self.options.max_bytes
         )
         self.collector.foreign = self.tracees.foreign
-        if isinstance(rings, BpfRings):
-            self.tracees.on_process = lambda pid, runs: rings.follow(pid) if runs else rings.leave(pid)
-        self.writer.set_meta(rings="bpf" if isinstance(rings, BpfRings) else "perf")
+        self.tracees.on_process = rings.follow
+        self.writer.set_meta(rings=rings.source)
         emit = self.writer.add_calls
         return PerfLoop(self.tracees, hooks, emit, self._lifecycle, self.machine, collector=self.collector)
 

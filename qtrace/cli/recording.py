@@ -62,7 +62,7 @@ def run(
     if pid is not None and target:
         raise UsageError("-p and a program exclude one another", "Leave one of them out.")
     if engine == "auto":
-        engine = _chosen_engine(pid is not None or (not no_seccomp and follow), quiet)
+        engine = _chosen_engine(pid is not None or (not no_seccomp and follow), pid is None, quiet)
     ending: list[Verdict] = []
     result = pipeline.record(
         pid if pid is not None else (target or []),
@@ -91,8 +91,8 @@ def run(
     return _status_of(result)
 
 
-def _chosen_engine(filtered: bool, quiet: bool) -> str:
-    chosen, why_not = pipeline.chosen_engine("auto", filtered=filtered)
+def _chosen_engine(filtered: bool, starts: bool, quiet: bool) -> str:
+    chosen, why_not = pipeline.chosen_engine("auto", filtered=filtered, starts=starts)
     if not quiet:
         print(f"qtrace: engine {chosen}" + (f" (not perf: {why_not})" if why_not else ""), file=sys.stderr)
     return chosen

@@ -38,6 +38,7 @@ TABLES: tuple[TableSchema, ...] = (
         "root_pid, first_block and last_block (of blocks; the first where older ones were let go), "
         "pending_calls (rows of pending), "
         "lacks (what the engine cannot see), "
+        "rings (what fills those of the perf engine, of a program that it has started: bpf or perf), "
         "storing_ended (why, where the disk was full), storing_ended_ns, "
         "program_end_ns (of a program that went on after that), "
         "complete (1 when the recorder closed the file itself), limits (JSON), redacted; the cost of tracing: "

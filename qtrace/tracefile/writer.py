@@ -202,7 +202,8 @@ class TraceWriter:
             ) from None
         except (OSError, sqlite3.Error) as error:
             if isinstance(error, sqlite3.Error):
-                os.unlink(path)  # made just now, and of no use: a full disk
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)  # made just now, and of no use: a full disk
             raise RecordingError(
                 f"cannot write the recording {path}: {error}",
                 "Choose a file in a folder that you may write to, with -o.",

@@ -66,7 +66,7 @@ def _read_zeros(sizes: range) -> None:
 
 def test_each_call_has_an_entry_and_an_exit_as_perf_gives_them(rings: bpf_rings.BpfRings) -> None:
     """Who, when, which call, its arguments, and what it returned; also where the ring has begun anew many times."""
-    rings.follow(os.getpid())
+    rings.follow(os.getpid(), True)
     for turn in range(40):
         sizes = range(1 + turn * 100, 101 + turn * 100)
         before = time.monotonic_ns()
@@ -83,10 +83,10 @@ def test_each_call_has_an_entry_and_an_exit_as_perf_gives_them(rings: bpf_rings.
 
 def test_what_finds_no_room_is_counted(rings: bpf_rings.BpfRings) -> None:
     """What was taken and what is said to be lost is what there was."""
-    rings.follow(os.getpid())
+    rings.follow(os.getpid(), True)
     count = 4 * SMALL_BYTES // ENTER.itemsize
     _read_zeros(range(1, count + 1))
-    rings.leave(os.getpid())
+    rings.follow(os.getpid(), False)
     enters, exits, lost = _taken(rings)
     assert lost > 0
     others = lost + len(enters) + len(exits) - 2 * count
@@ -99,10 +99,10 @@ def test_what_finds_no_room_is_counted(rings: bpf_rings.BpfRings) -> None:
 def test_only_who_is_followed_is_recorded(rings: bpf_rings.BpfRings) -> None:
     """Not before it is followed, not after it has been left; to leave somebody who was never followed is no error."""
     _read_zeros(range(1, 10))
-    rings.follow(os.getpid())
+    rings.follow(os.getpid(), True)
     _read_zeros(range(10, 20))
-    rings.leave(os.getpid())
-    rings.leave(os.getpid())
+    rings.follow(os.getpid(), False)
+    rings.follow(os.getpid(), False)
     _read_zeros(range(20, 30))
     enters, exits, _ = _taken(rings)
     assert enters["args"][:, 2].tolist() == exits["ret"].tolist() == list(range(10, 20))
