@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Sequence
-from typing import Final, NamedTuple
 
 from qtrace.model.records import ENTER_BYTES, EXIT_BYTES
-from qtrace.model.syscalls import Architecture
+from qtrace.model.syscalls import Architecture, number_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _CTX, _FRAME = 1, 10
 """The register in which a program gets its arguments, and the end of its stack."""
@@ -28,12 +31,17 @@ _HIGHEST: Final = 511
 """No 64-bit call has a number above; it fits 8 words of 64 bits."""
 FOLLOWED_WORDS: Final = 1 << 16
 """Of 64 bits: one for each id below 4,194,304, which is the limit of them (PID_MAX_LIMIT)."""
+MARKS: Final = 1 << 16
+"""So many bytes, one for each process by the lower half of its id, and as many again: whether it has made a call, or
+called futex. Two processes that share one are both taken for having done so."""
 _NUMBER, _REGISTERS = -16, -80
 """Places in the stack, from its end."""
 
 
-class Registers(NamedTuple):
+class Registers:
     """Where `struct pt_regs` has what a call was given."""
+
+    __slots__ = ("arguments", "first", "number", "number_bytes", "size")
 
     first: int
     """Where what is read begins."""
@@ -44,6 +52,13 @@ class Registers(NamedTuple):
     """The call's number, from the beginning of the structure."""
     number_bytes: int
 
+    def __init__(self, first: int, size: int, arguments: tuple[int, ...], number: int, number_bytes: int) -> None:
+        self.first = first
+        self.size = size
+        self.arguments = arguments
+        self.number = number
+        self.number_bytes = number_bytes
+
 
 REGISTERS: Final = {
     Architecture.X86_64: Registers(56, 64, (56, 48, 40, 0, 16, 8), 120, 8),  # r10 r9 r8 ax cx dx si di; orig_ax
@@ -51,16 +66,30 @@ REGISTERS: Final = {
 }
 
 
-class Targets(NamedTuple):
+class Targets:
     """What the programs use: descriptors of maps, by the numbers of CPUs in ascending order."""
+
+    __slots__ = ("counters", "cpus", "first_counter", "followed", "marks", "rings")
 
     followed: int
     """A bit for each id of a process."""
+    marks: int
+    """Those of calls, then those of futex."""
     counters: int
     cpus: Sequence[int]
     rings: Sequence[int]
     first_counter: int
     """The counter of the first CPU: those of the others follow it."""
+
+    def __init__(
+        self, followed: int, marks: int, counters: int, cpus: Sequence[int], rings: Sequence[int], first_counter: int
+    ) -> None:
+        self.followed = followed
+        self.marks = marks
+        self.counters = counters
+        self.cpus = cpus
+        self.rings = rings
+        self.first_counter = first_counter
 
 
 NOTHING: Final = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)
@@ -90,11 +119,14 @@ class _Code:
     def both(self, to: int, value: int) -> None:
         self.emit(0x57, to, value=value)
 
+    def set_byte(self, to: int, offset: int, value: int) -> None:
+        self.emit(0x72, to, 0, offset, value)
+
     def shift_right(self, to: int, bits: int) -> None:
         self.emit(0x77, to, value=bits)
 
     def load(self, to: int, source: int, offset: int, size: int = 8) -> None:
-        self.emit({4: 0x61, 8: 0x79}[size], to, source, offset)
+        self.emit({1: 0x71, 4: 0x61, 8: 0x79}[size], to, source, offset)
 
     def store(self, to: int, offset: int, source: int, size: int = 8) -> None:
         self.emit({4: 0x63, 8: 0x7B}[size], to, source, offset)
@@ -139,6 +171,7 @@ def enter_program(machine: Architecture, numbers: Collection[int], targets: Targ
     code.load(7, _CTX, 8)
     _leave_unless_wanted(code, numbers)
     _leave_unless_followed(code, targets)
+    _mark(code, targets, number_of("futex", machine))
     _take_time(code)
     code.move(1, _FRAME)
     code.add(1, _REGISTERS)
@@ -218,6 +251,23 @@ def _leave_unless_followed(code: _Code, targets: Targets) -> None:
     code.emit(0x7F, 3, 1)  # r3 >>= r1
     code.both(3, 1)
     code.jump_if("==", 3, 0, "out")
+
+
+def _mark(code: _Code, targets: Targets, futex: int | None) -> None:
+    """Take note that the process has made a call. It is read before it is written: CPUs share what is only read."""
+    for offset, label in ((0, "other"), (MARKS, "marked")):
+        if offset and futex is not None:
+            code.jump_if("!=", 7, futex, label)
+        code.move(1, 8)
+        code.shift_right(1, 32)
+        code.both(1, MARKS - 1)
+        code.wide(2, targets.marks | offset << 32, _MAP_VALUE)
+        code.emit(0x0F, 2, 1)  # r2 += r1
+        code.load(1, 2, 0, 1)
+        code.jump_if("!=", 1, 0, f"is {label}")
+        code.set_byte(2, 0, 1)
+        code.label(f"is {label}")
+    code.label("marked")
 
 
 def _take_time(code: _Code) -> None:

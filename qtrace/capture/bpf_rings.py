@@ -16,20 +16,22 @@ import os
 import struct
 from collections.abc import Collection, Iterator
 from functools import cache
-from pathlib import Path
-from typing import Final
 
 from qtrace.capture import bpf, bpf_programs
-from qtrace.capture.bpf_programs import FOLLOWED_WORDS, Targets, enter_program, exit_program
+from qtrace.capture.bpf_programs import FOLLOWED_WORDS, MARKS, Targets, enter_program, exit_program
 from qtrace.capture.perf_events import online_cpus, ring_sizes
 from qtrace.model.records import ENTER_BYTES, EXIT_BYTES
 from qtrace.model.syscalls import Architecture
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _PAGE: Final = mmap.PAGESIZE
 _BUSY: Final = 0x80
 """In the last byte of a header's first word (BPF_RINGBUF_BUSY_BIT): its writer is not done with it. The other three
 are the record's length."""
-_SAMPLE, _LOST = 9, 2  # PERF_RECORD_SAMPLE and PERF_RECORD_LOST
+_LOST = 2  # PERF_RECORD_LOST
 _LOST_RECORD = struct.Struct("<IHHQQ")
 _FIRST_NAMESPACE: Final = 0xEFFFFFFC  # PROC_PID_INIT_INO, linux/proc_ns.h
 _MOST_PER_SECOND: Final = 25 << 20
@@ -43,7 +45,7 @@ def why_not() -> str:
     if "QTRACE_NO_BPF" in os.environ:
         return "QTRACE_NO_BPF is set"
     try:
-        if Path("/proc/self/ns/pid").stat().st_ino != _FIRST_NAMESPACE:
+        if os.stat("/proc/self/ns/pid").st_ino != _FIRST_NAMESPACE:
             return "it tells ids of the first pid namespace, and this is another (a container)"
         for fd in (bpf.new_ring(_PAGE), bpf.load(bpf_programs.NOTHING, "qtrace_nothing")):
             os.close(fd)
@@ -87,26 +89,29 @@ class BpfRing:
         self._counter = counter
 
     def take(self) -> bytes:
-        """Return the records that have come since, as perf would give them, and make room for new ones."""
+        """Return the records that have come since, with the ring's own headers, and make room for new ones."""
         each = self._record_bytes
         begin = _PAGE + self._taken % self._bytes
         end = begin + self._produced[0] - self._taken
         lost = self._lost_record()
-        # Slices, which take no time: there may be no NumPy yet. First of all who is done with writing.
+        # While the program is busy, all that is done here is done at its cost, so there is little: one look at
+        # who is done with writing, and one copy. And no NumPy: there may be none yet.
         tops = self._all[begin + 3 : end : each].tobytes()
-        if tops and max(tops) >= _BUSY:
+        if not tops.isascii():  # some are `_BUSY` or more
             end = begin + each * next(place for place, top in enumerate(tops) if top >= _BUSY)
-        count = (end - begin) // each
-        if not count:
-            return lost
-        found = bytearray(self._all[begin:end])
-        self._taken += count * each
-        self._consumed[0] = self._taken
-        found[::each] = bytes((_SAMPLE,)) * count
-        found[6::each] = bytes((each,)) * count
-        found[7::each] = bytes(count)
-        found += lost
-        return bytes(found)
+        found = self._all[begin:end].tobytes()
+        if found:
+            self._taken += len(found)
+            self._consumed[0] = self._taken
+        return found + lost if lost else found
+
+    def waiting_bytes(self) -> int:
+        """Return how much has come since the last time."""
+        return self._produced[0] - self._taken
+
+    def is_half_full(self) -> bool:
+        """Return whether half of it waits."""
+        return 2 * self.waiting_bytes() > self._bytes
 
     def _lost_record(self) -> bytes:
         before, self._told_lost = self._told_lost, self.lost()
@@ -151,6 +156,9 @@ class BpfRings:
         """How long the rings may be left alone: until a quarter is full, if much comes."""
         with contextlib.ExitStack() as stack:
             followed, self._followed = _words(stack, FOLLOWED_WORDS)
+            marks, marked = _words(stack, 2 * MARKS // 8)
+            self._marks = marked.cast("B")
+            stack.callback(self._marks.release)
             counters, counted = _words(stack, 2 * len(cpus))
             self.enters = tuple(_ring(stack, cpu, enter_bytes, ENTER_BYTES) for cpu in cpus)
             self.exits = tuple(_ring(stack, cpu, exit_bytes, EXIT_BYTES) for cpu in cpus)
@@ -159,7 +167,7 @@ class BpfRings:
             makers = (("sys_enter", enter_program, self.enters), ("sys_exit", exit_program, self.exits))
             for place, (tracepoint, maker, rings) in enumerate(makers):
                 fds = [ring.fd for ring in rings]
-                targets = Targets(followed, counters, cpus, fds, place * len(cpus))
+                targets = Targets(followed, marks, counters, cpus, fds, place * len(cpus))
                 program = bpf.load(maker(machine, numbers, targets), tracepoint.replace("sys", "qtrace"))
                 stack.callback(os.close, program)
                 stack.callback(os.close, bpf.attach(program, tracepoint))
@@ -169,6 +177,10 @@ class BpfRings:
         yield from self.enters
         yield from self.exits
 
+    def have_room(self) -> bool:
+        """Return whether all may be left alone for another `wait_ms`."""
+        return not any(ring.is_half_full() for ring in self)
+
     def to_poll(self) -> tuple[int, ...]:
         """Return descriptors that are ready when there is much to take: none, they are looked at from time to time."""
         return ()
@@ -177,6 +189,11 @@ class BpfRings:
         """Record a process, with all of its threads, from now on (runs), or no more. From one thread only."""
         word, bit = pid >> 6, 1 << (pid & 63)
         self._followed[word] = self._followed[word] | bit if runs else self._followed[word] & ~bit
+
+    def has_called(self, pid: int) -> tuple[bool, bool]:
+        """Return whether a process may have made a call that is recorded here, and whether it may have called futex."""
+        place = pid % MARKS
+        return bool(self._marks[place]), bool(self._marks[MARKS + place])
 
     def close(self) -> None:
         """Detach the programs, and close all."""

@@ -356,7 +356,7 @@ def _perf() -> Finding:
         without_bpf = bpf_rings.why_not()
         faster = f"not by BPF, which costs half as much: {without_bpf}" if without_bpf else "and by programs of BPF"
         return Finding(name, True, False, f"raw_syscalls can be read through perf_event_open, {faster}")
-    if perf_events.tracepoint_folder() is None:
+    if not perf_events.events_folder():
         mounted = any(" tracefs " in line for line in Path("/proc/self/mounts").read_text().splitlines())
         if mounted:
             blocked, lift = "tracefs is mounted, and only root may read it", "sudo chmod -R a+rX /sys/kernel/tracing"

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from qtrace.model.records import CallFlag
-from qtrace.tracefile.rings import ENTER, EXIT, RESTARTS, Array, OpenCall, records_of
+from qtrace.tracefile.rings import ENTER, EXIT, Array, records_of
+from qtrace.tracefile.threads import RESTARTS, OpenCall
 
 _IN_MEMORY_BYTES = 32 << 20
 """So much of what is stored already is kept for making calls of it; the rest is read again."""

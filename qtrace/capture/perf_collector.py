@@ -19,7 +19,6 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from qtrace.capture import procfs
 from qtrace.capture.callhooks import duration_of
@@ -28,18 +27,27 @@ from qtrace.errors import EngineError
 from qtrace.model.futex import FUTEX_COMMAND, FUTEX_WAITS
 from qtrace.model.records import ENTER_BYTES, UNPAIRED, CallFlag
 from qtrace.model.syscalls import Architecture, by_number
-from qtrace.tracefile.writer import NO_RINGS, RingState, TraceWriter
+from qtrace.tracefile.threads import End, calls_of_few
+from qtrace.tracefile.writer import NO_RINGS, RingState, TraceWriter, end_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from qtrace.capture.bpf_rings import BpfRing, BpfRings
     from qtrace.capture.perf_backlog import Backlog, LastSeen, Take
     from qtrace.capture.perf_events import Ring, Rings
     from qtrace.capture.perf_hooks import PerfHooks
     from qtrace.capture.perf_late import LateRings
     from qtrace.capture.tracees import RowSink
-    from qtrace.tracefile.rings import Array, OpenCall, Pairing
+    from qtrace.tracefile.rings import Array, Pairing
+    from qtrace.tracefile.threads import OpenCall, Threads
 
-_BEGINNING_NS, _LATEST_LOAD_NS = 90_000_000, 300_000_000
+    _Entry = TypeVar("_Entry")
+
+_BEGINNING_NS, _LATEST_LOAD_NS, _LATEST_FOR_FEW_NS = 90_000_000, 300_000_000, 500_000_000
+_FEW_RAW_BYTES = 256 << 10
+"""Of so little calls are made without NumPy (20 ms) where the program is over: loading it takes longer."""
 _WINDOW_NS = 100_000_000
 _BUSY_BYTES_PER_SECOND = 4 << 20
 """Some 28,000 calls a second. Making calls of fewer costs the program next to nothing."""
@@ -60,15 +68,17 @@ _LONG_NS = 20_000_000
 _HAS_HEAD = int(CallFlag.HAS_HEAD)
 _FOREVER = 1 << 62
 _STATE_PARTS = {"open": 0, "interrupted": -1, "enter": -2, "exit": -3}
-_Entry = TypeVar("_Entry")
 
 
-class _Tools(NamedTuple):
+class _Tools:
     """What works on records, with NumPy: loaded when the program leaves a CPU idle, or has run for a while."""
 
-    pairing: Pairing
-    backlog: Backlog
-    last_seen: LastSeen
+    __slots__ = ("backlog", "last_seen", "pairing")
+
+    def __init__(self, pairing: Pairing, backlog: Backlog, last_seen: LastSeen) -> None:
+        self.pairing = pairing
+        self.backlog = backlog
+        self.last_seen = last_seen
 
 
 class Collector(threading.Thread):
@@ -106,13 +116,15 @@ class Collector(threading.Thread):
         self._writer = writer
         self._sink = sink
         self._hooks = hooks
-        self._late, self._joins = late, joins
+        self._late, self._joins, self._attached = late, joins, joins
         self._most_bytes = min(most_bytes or _MOST_BYTES, _MOST_BYTES)
         self._machine = machine
         self._tools: _Tools | None = None
         self._is_loaded = threading.Event()
         self._early: list[tuple[int, list[tuple[str, bytes]]]] = []
         """What was taken before they were loaded, and when."""
+        self._without_tools: Threads | None = None
+        """Where all is over, and there was so little that they were not loaded at all."""
         self._names = {number: row.name for number, row in by_number(machine).items()}
         self._ends: list[tuple[int, int, bool]] = []
         self._made: list[bytes] = []
@@ -183,7 +195,7 @@ class Collector(threading.Thread):
     def for_commit(self) -> RingState:
         """Return all that has come since the last commit: for the committing thread."""
         if self._tools is None:
-            return NO_RINGS
+            return self._made_of_few()
         with self._lock:
             if not self._closed:
                 with self._take_lock:
@@ -203,17 +215,23 @@ class Collector(threading.Thread):
     def finish(self) -> None:
         """Take what is left, make calls of it, and end: no tracee lives."""
         self._over, self._joins = True, False
-        if self.ident is None:
-            self._load()  # it never came to its start
         os.eventfd_write(self._wake, 1)
         if self.is_alive():
             self.join()
         with self._take_lock:
             self._take()
+        if self._tools is None:
+            if self._makes_calls_of_few():
+                self._closed = True
+                os.close(self._wake)
+                return
+            self._load()
+        with self._take_lock:
+            self._take()
             self._backlog.add(_FOREVER, [])
         self._make_all(lambda: True)
         with self._lock:
-            self._note_unpaired()
+            self._note_unpaired(self._pairing.unpaired)
             self._closed = True
             os.close(self._wake)
 
@@ -231,6 +249,8 @@ class Collector(threading.Thread):
             poll.register(fd, select.POLLIN)
         try:
             self._let_begin(poll)
+            if self._over:
+                return
             self._load()
         finally:
             self._is_loaded.set()
@@ -253,18 +273,52 @@ class Collector(threading.Thread):
                 poll.unregister(fd)  # nobody is left whom this event could count
 
     def _let_begin(self, poll: select.poll) -> None:
-        """Leave the CPUs to a program that has just begun: to load NumPy takes a tenth of a second of one."""
+        """Leave the CPUs to a program that has just begun: to load NumPy takes a tenth of a second of one.
+
+        What it does meanwhile stays in the rings while there is room, since a copy has to be made at its cost.
+        """
         begun = time.monotonic_ns()
         idle = 0
         while not self._over:
             self._wait(poll)
-            with self._take_lock:
-                self._take()
+            if not self._rings.have_room():
+                with self._take_lock:
+                    self._take()
             spent = time.monotonic_ns() - begun
+            if spent < _LATEST_FOR_FEW_NS and self._are_few():
+                continue
             # Of a busy program all threads may wait for a moment: twice in succession they hardly do.
             idle = idle + 1 if procfs.has_idle_cpu() else 0
             if spent > _LATEST_LOAD_NS or (spent > _BEGINNING_NS and idle > 1):
                 return
+
+    def _are_few(self) -> bool:
+        """Whether calls can be made of all that has come without NumPy, if the program ends now."""
+        taken = sum(len(raw) for _, contents in self._early for _, raw in contents)
+        waiting = sum(ring.waiting_bytes() for ring in self._rings)
+        return not self._attached and taken + waiting <= _FEW_RAW_BYTES
+
+    def _makes_calls_of_few(self) -> bool:
+        """Make calls of all that has come if it is little, and nothing is missing; whether that was done."""
+        if not self._are_few() or self.foreign:
+            return False
+        contents = [part for _, parts in self._early for part in parts]
+        ends = [End(*end) for end in self._ends]
+        made = calls_of_few(contents, ends, self._machine)
+        if made is None:
+            return False
+        threads, entries = made
+        self._hooks.look_up_few(entries)
+        self._without_tools = threads
+        self._note_unpaired(threads.unpaired)
+        return True
+
+    def _made_of_few(self) -> RingState:
+        threads = self._without_tools
+        if threads is None:
+            return NO_RINGS
+        made, threads.done = sorted(threads.done, key=end_of), []
+        return RingState(b"".join(made), threads.pending(time.monotonic_ns()), (), -1)
 
     def _load(self) -> None:
         from qtrace.capture.perf_backlog import Backlog, LastSeen
@@ -395,8 +449,6 @@ class Collector(threading.Thread):
     def _make_calls(self, take: Take) -> None:
         import numpy as np
 
-        from qtrace.tracefile.rings import End
-
         horizon = take.horizon_ns
         enters, lost = take.records("enter")
         if lost:
@@ -442,15 +494,15 @@ class Collector(threading.Thread):
         self.lost += count
         self._sink("losses", (self._done_ns, now, count, word, "the ring buffer was full"))
 
-    def _note_unpaired(self) -> None:
+    def _note_unpaired(self, unpaired: int) -> None:
         totals = [ring.lost() for ring in self._rings]
         untold = sum(total for total in totals if total is not None) - self.lost
         now = time.monotonic_ns()
         if untold > 0:
             self.lost += untold
             self._sink("losses", (self._done_ns, now, untold, "at the end", "the ring buffer was full"))
-        if self._pairing.unpaired:
-            row = (0, now, self._pairing.unpaired, "any CPU", UNPAIRED)
+        if unpaired:
+            row = (0, now, unpaired, "any CPU", UNPAIRED)
             self._sink("losses", row)
 
     def notes(self) -> list[str]:

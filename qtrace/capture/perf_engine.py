@@ -49,7 +49,7 @@ def chosen(engine: str, filtered: bool, opened: list[int] | None = None, *, star
 def _why_not(opened: list[int] | None, starts: bool) -> str:
     from qtrace.capture import bpf_rings, perf_events  # not for ptrace alone
 
-    if starts and not bpf_rings.why_not() and perf_events.tracepoint_folder() is not None and perf_events.is_there():
+    if starts and not bpf_rings.why_not() and perf_events.events_folder() and perf_events.is_there():
         return ""  # to load such a program takes all rights that an event on a tracepoint takes
     return perf_events.why_not(opened)
 

@@ -21,12 +21,13 @@ import os
 import struct
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar, Final
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+_TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 _PERF_EVENT_OPEN: Final = {"x86_64": 298, "aarch64": 241}
 _CLOEXEC: Final = 8
 
@@ -55,13 +56,12 @@ _LEAST_BYTES: Final = 64 << 10
 """A ring smaller than this overflows before anybody can read it."""
 
 
-def tracepoint_folder() -> Path | None:
-    """Return the folder of the raw_syscalls tracepoints; None if tracefs is not mounted or not readable."""
+def events_folder() -> str:
+    """Return the folder of tracepoints; empty if tracefs is not mounted or not readable."""
     for root in _TRACEFS:
-        folder = root / "events" / "raw_syscalls"
-        if os.access(folder / "sys_enter" / "id", os.R_OK):
-            return folder
-    return None
+        if os.access(f"{root}/events/raw_syscalls/sys_enter/id", os.R_OK):
+            return f"{root}/events"
+    return ""
 
 
 def tracepoint_id(name: str) -> int:
@@ -70,10 +70,11 @@ def tracepoint_id(name: str) -> int:
     Raises:
         OSError: tracefs is not mounted or not readable.
     """
-    folder = tracepoint_folder()
-    if folder is None:
-        raise FileNotFoundError(errno.ENOENT, "tracefs is not mounted, or not readable", str(_TRACEFS[0]))
-    return int((folder.parent / name / "id").read_text())
+    folder = events_folder()
+    if not folder:
+        raise FileNotFoundError(errno.ENOENT, "tracefs is not mounted, or not readable", _TRACEFS[0])
+    with open(f"{folder}/{name}/id", encoding="ascii") as file:
+        return int(file.read())
 
 
 def why_not(opened: list[int] | None = None) -> str:
@@ -113,15 +114,22 @@ def is_there() -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
 class EventKind:
     """What an event is about."""
 
+    __slots__ = ("accepted", "config", "flags", "type")
+
     type: int
     config: int
-    flags: int = 0
-    accepted: bytes = b""
+    flags: int
+    accepted: bytes
     """The filter of a tracepoint; empty for none."""
+
+    def __init__(self, type: int, config: int, flags: int = 0, accepted: bytes = b"") -> None:
+        self.type = type
+        self.config = config
+        self.flags = flags
+        self.accepted = accepted
 
 
 def tracepoint(name: str, accepted: bytes = b"") -> EventKind:
@@ -162,7 +170,9 @@ def _open(attributes: bytes, pid: int, cpu: int) -> int:
 def online_cpus() -> list[int]:
     """Return the numbers of the CPUs that run."""
     found: list[int] = []
-    for part in Path("/sys/devices/system/cpu/online").read_text().strip().split(","):
+    with open("/sys/devices/system/cpu/online", encoding="ascii") as file:
+        listed = file.read()
+    for part in listed.strip().split(","):
         first, _, last = part.partition("-")
         found += range(int(first), int(last or first) + 1)
     return found
@@ -255,6 +265,10 @@ class Ring:
         self._words[_TAIL_WORD] = self._tail = head
         return found
 
+    def waiting_bytes(self) -> int:
+        """Return how much has come since the last time."""
+        return self._words[_HEAD_WORD] - self._tail
+
     def lost(self) -> int | None:
         """Return how many records the kernel has dropped so far; None where it does not tell."""
         if not self._tells_lost:
@@ -273,9 +287,10 @@ class Ring:
         return [*self._others, self.fd]
 
 
-@dataclass(frozen=True, slots=True)
 class Rings:
     """The rings of one recording: for each CPU one of entries and one of exits."""
+
+    __slots__ = ("enters", "exits")
 
     enters: tuple[Ring, ...]
     exits: tuple[Ring, ...]
@@ -285,8 +300,20 @@ class Rings:
     source: ClassVar[str] = "perf"
     """What fills them."""
 
+    def __init__(self, enters: tuple[Ring, ...], exits: tuple[Ring, ...]) -> None:
+        self.enters = enters
+        self.exits = exits
+
     def follow(self, pid: int, runs: bool) -> None:
         """Nothing is to be done for a new process: it has inherited the events."""
+
+    def have_room(self) -> bool:
+        """Return whether all may be left alone for a while: never, one that is a quarter full wakes its reader."""
+        return False
+
+    def has_called(self, pid: int) -> tuple[bool, bool]:
+        """Return whether a process may have made a call, and called futex: that is not known without its records."""
+        return True, True
 
     def to_poll(self) -> tuple[int, ...]:
         """Return descriptors that are ready when a ring is a quarter full."""

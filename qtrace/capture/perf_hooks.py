@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from qtrace.capture import procfs
 from qtrace.capture.callhooks import PRIVATE_WORDS, CallHooks, word_object
 from qtrace.model.futex import FUTEX_PRIVATE
 from qtrace.model.syscalls import Architecture, by_number, number_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qtrace.capture.placement import Placement
     from qtrace.capture.tracees import RowSink
     from qtrace.tracefile.rings import Array
+    from qtrace.tracefile.threads import Entry
 
 _KEPT_NS = 5_000_000_000
 """How long the mappings of an ended image are kept: its calls come out of the rings long before that."""
@@ -31,16 +32,18 @@ _ON_DESCRIPTORS = frozenset({
 })  # fmt: skip
 
 
-@dataclass(slots=True)
 class _Image:
     """The futex words of one program in one process, as far as they were seen."""
 
-    words: set[int] = field(default_factory=set)
-    private_words: int = 0
-    maps: procfs.Maps = procfs.NO_MAPS
-    last_look: procfs.Maps | None = None
-    """The mappings as they were just before the image ended."""
-    end_ns: int | None = None
+    __slots__ = ("end_ns", "last_look", "maps", "private_words", "words")
+
+    def __init__(self) -> None:
+        self.words: set[int] = set()
+        self.private_words = 0
+        self.maps = procfs.NO_MAPS
+        self.last_look: procfs.Maps | None = None
+        """The mappings as they were just before the image ended."""
+        self.end_ns: int | None = None
 
 
 class PerfHooks(CallHooks):
@@ -50,6 +53,8 @@ class PerfHooks(CallHooks):
         """See `CallHooks`."""
         super().__init__(sink, machine, placement)
         self._images: dict[int, list[_Image]] = {}
+        self.has_called: Callable[[int], tuple[bool, bool]] = lambda pid: (True, True)
+        """Tells whether a process may have made calls that have come, or will come, out of the rings, and of futex."""
         self._futex_number = number_of("futex", machine)
         numbers = [number for number, row in by_number(machine).items() if row.name in _ON_DESCRIPTORS]
         self._on_descriptors = sorted(numbers)
@@ -62,16 +67,18 @@ class PerfHooks(CallHooks):
     # --- from the loop's thread ------------------------------------------------------------------
 
     def _before_the_end(self, tid: int, pid: int, call: list[int], now: int) -> None:
+        any_call, any_futex = self.has_called(pid)
+        if not any_call:
+            return
         known = self._of(pid)
         try:
             for name in os.listdir(f"/proc/{pid}/fd"):
                 if int(name) not in known.fds:
                     self._sight(pid, int(name), now)
-            maps = procfs.maps_of(pid)
+            maps = procfs.maps_of(pid) if any_futex else procfs.NO_MAPS
         except OSError:
             return
-        image = self._image(pid)
-        image.last_look = maps
+        self._image(pid).last_look = maps
 
     def _exec_failed(self, tid: int, pid: int, call: list[int], ret: int, now: int) -> None:
         if ret < 0:
@@ -106,6 +113,18 @@ class PerfHooks(CallHooks):
             self.see_descriptor(key >> 32, key & 0xFFFFFFFF, now)
         self._look_up_words(entered[entered["nr"] == self._futex_number])
         self._drop_old(horizon_ns)
+
+    def look_up_few(self, entries: Sequence[Entry]) -> None:
+        """Look up what calls are on of a program that is over, as `look_up` does for the records of one that runs."""
+        now = time.monotonic_ns()
+        used = {(pid, call[1] & 0xFFFFFFFF) for _, pid, _, call in entries if call[0] in self._on_descriptors}
+        for pid, fd in sorted(used):
+            self.see_descriptor(pid, fd, now)
+        seen = set()
+        for time_ns, pid, _, (number, address, operation, *_) in entries:
+            if number == self._futex_number and (pid, address) not in seen:
+                seen.add((pid, address))
+                self._word(pid, address, bool(operation & FUTEX_PRIVATE), time_ns)
 
     def see_descriptor(self, pid: int, fd: int, now: int) -> None:
         """Look up a descriptor that is not known yet."""

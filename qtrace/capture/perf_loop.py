@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from qtrace.capture.hot_stops import OpenCall
 from qtrace.capture.loop import Loop
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qtrace.capture.perf_collector import Collector
 
 

@@ -395,6 +395,7 @@ class _Recording:
         )
         self.collector.foreign = self.tracees.foreign
         self.tracees.on_process = rings.follow
+        hooks.has_called = rings.has_called
         self.writer.set_meta(rings=rings.source)
         emit = self.writer.add_calls
         return PerfLoop(self.tracees, hooks, emit, self._lifecycle, self.machine, collector=self.collector)

@@ -349,7 +349,8 @@ class TraceReader:
         # Only a killed recorder leaves any: then the last of its calls were stored as the kernel gave them.
         if not self._ring_rows:
             return None
-        from qtrace.tracefile.rings import End, calls_left
+        from qtrace.tracefile.rings import calls_left
+        from qtrace.tracefile.threads import End
 
         ends = []
         killed = {(row[2], row[0]): bool(int(row[4] or 0) & 0x7F) for row in self.rows("lifecycle") if row[3] == "exit"}

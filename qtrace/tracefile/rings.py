@@ -9,23 +9,22 @@ ring has been read up to a time after it (the *horizon*): the thread that made i
 everything that came before.
 
 Nearly all rows are an entry followed by its exit, and are paired by NumPy at once. What is left (calls
-in progress, calls that a signal interrupts, threads that end, gaps) goes through `_Threads` one by one.
+in progress, calls that a signal interrupts, threads that end, gaps) goes through `Threads` one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from qtrace.model.records import CALL_FIELDS, CALL_STRUCT, ENTER_BYTES, EXIT_BYTES, CallFlag
-from qtrace.model.syscalls import Architecture, number_of
+from qtrace.model.syscalls import Architecture
+from qtrace.tracefile.threads import HEADER_BYTES, LATEST_NS, RESTARTS, SAMPLE, End, OpenCall, Threads
 
 Array = np.ndarray[Any, Any]
-OpenCall = tuple[int, list[int], int, int]
-"""Entry time, [nr, a0...a5], flags, head."""
 
 ENTER = np.dtype({
     "names": ["type", "size", "pid", "tid", "time", "nr", "args"],
@@ -41,16 +40,14 @@ EXIT = np.dtype({
     "offsets": [0, 6, 8, 12, 16, 36, 44],
     "itemsize": EXIT_BYTES,
 })  # fmt: skip
-_LOST, _SAMPLE = 2, 9  # PERF_RECORD_*
+_LOST = 2  # PERF_RECORD_LOST
 _FIRST_WINDOW = 1 << 10
-_LATEST_NS = 1 << 61
 _HIGHEST = 1 << 15
 """No number of a call is as high: a record that says so is damaged."""
 _CALL = np.dtype(CALL_FIELDS)
-RESTARTS = (-512, -513, -514, -516)  # ERESTARTSYS and its kin, as in the loop
 _FROM_PERF = int(CallFlag.FROM_PERF)
 _AT_ATTACH = int(CallFlag.AT_ATTACH)
-_RESTARTED, _UNFINISHED, _KILLED = int(CallFlag.RESTARTED), int(CallFlag.UNFINISHED), int(CallFlag.KILLED)
+_UNFINISHED = int(CallFlag.UNFINISHED)
 _ENTERS, _EXITS, _ENDS = 0, 1, 2
 
 
@@ -66,7 +63,9 @@ def records_of(raw: bytes, kind: np.dtype[Any]) -> tuple[list[Array], int]:
     window = _FIRST_WINDOW
     while place < len(raw):
         records = np.frombuffer(raw, kind, min((len(raw) - place) // kind.itemsize, window), place)
-        other = np.flatnonzero((records["type"] != _SAMPLE) | (records["size"] != kind.itemsize))
+        of_perf = (records["type"] == SAMPLE) & (records["size"] == kind.itemsize)
+        of_bpf = (records["type"] == kind.itemsize - HEADER_BYTES) & (records["size"] == 0)
+        other = np.flatnonzero(~(of_perf | of_bpf))
         count = int(other[0]) if len(other) else len(records)
         if count:
             found.append(records[:count])
@@ -81,95 +80,6 @@ def records_of(raw: bytes, kind: np.dtype[Any]) -> tuple[list[Array], int]:
     return found, lost
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """A thread has ended."""
-
-    time_ns: int
-    tid: int
-    killed: bool
-
-
-@dataclass(slots=True)
-class _Threads:
-    """Which call each thread is in: the slow way, and what remains from one batch to the next."""
-
-    restart_number: int | None
-    makers: frozenset[int | None]
-    open_calls: dict[int, OpenCall] = field(default_factory=dict)
-    interrupted: dict[int, OpenCall] = field(default_factory=dict)
-    interrupted_at: dict[int, int] = field(default_factory=dict)
-    pid_of: dict[int, int] = field(default_factory=dict)
-    """Of the threads that are in a call."""
-    joined: set[int] = field(default_factory=set)
-    """Threads that were there at an attach, and whose first exit may be that of an earlier call."""
-    joined_ns: int = 0
-    left_ns: int = _LATEST_NS
-    """Before the one and after the other time exits are seen of which the entries are not."""
-    unpaired: int = 0
-    """Entries and exits whose other half is missing."""
-    done: list[bytes] = field(default_factory=list)
-
-    def packed(self, calls: dict[int, OpenCall], until: Callable[[int], int]) -> dict[int, bytes]:
-        """Return unfinished records, by tid, of calls that last until a time that depends on the tid."""
-        found = {}
-        for tid, (start, (number, *args), flags, head) in calls.items():
-            spent, pid = until(tid) - start, self.pid_of.get(tid, tid)
-            found[tid] = CALL_STRUCT.pack(start, spent, tid, pid, number, flags | _UNFINISHED, 0, *args, head)
-        return found
-
-    def enter(self, time_ns: int, pid: int, tid: int, call: list[int]) -> None:
-        before = self.interrupted.pop(tid, None)
-        self.pid_of[tid] = pid
-        if before is not None:
-            start, old, flags, head = before
-            at = self.interrupted_at.pop(tid)
-            if call[0] == self.restart_number or call == old:
-                self.open_calls[tid] = (start, old, flags | _RESTARTED, head)
-                return
-            self.emit(tid, before, at, -512)
-        else:
-            lost = self.open_calls.pop(tid, None)
-            # One that was seen at an attach may have begun since: then this is its entry, or that of an earlier one.
-            self.unpaired += lost is not None and not lost[2] & _AT_ATTACH
-        self.open_calls[tid] = (time_ns, call, _FROM_PERF, 0)
-
-    def exit(self, time_ns: int, tid: int, number: int, ret: int) -> None:
-        begun = self.open_calls.get(tid)
-        if begun is not None and time_ns < begun[0] and begun[2] & _AT_ATTACH:
-            return  # of a call before the one that was seen at the attach
-        self.open_calls.pop(tid, None)
-        if begun is None and ret == 0 and number in self.makers:
-            return  # a new thread comes out of the call that made it
-        if begun is None or (number != begun[1][0] and number != self.restart_number):
-            if begun is None and not self.joined_ns < time_ns < self.left_ns:
-                return
-            if tid in self.joined or (begun is not None and begun[2] & _AT_ATTACH):
-                self.joined.discard(tid)  # the end of a call that had begun before the attach
-            else:
-                self.unpaired += 1 if begun is None else 2
-            return
-        if ret in RESTARTS:
-            self.interrupted[tid] = begun
-            self.interrupted_at[tid] = time_ns
-        else:
-            self.emit(tid, begun, time_ns, ret)
-
-    def end(self, end: End) -> None:
-        begun = self.open_calls.get(end.tid) or self.interrupted.get(end.tid)
-        if begun is not None and begun[0] <= end.time_ns:
-            self.open_calls.pop(end.tid, None)
-            self.interrupted.pop(end.tid, None)
-            # One that was struck in a wait was taken out of it before anybody could see it end.
-            at = self.interrupted_at.pop(end.tid, end.time_ns)
-            self.emit(end.tid, begun, at, 0, _UNFINISHED | (_KILLED if end.killed else 0))
-
-    def emit(self, tid: int, begun: OpenCall, end_ns: int, ret: int, more: int = 0) -> None:
-        start, (number, *args), flags, head = begun
-        pid = self.pid_of.get(tid, tid)
-        self.done.append(CALL_STRUCT.pack(start, end_ns - start, tid, pid, number, flags | more, ret, *args, head))
-
-
 class Pairing:
     """Makes calls of rows. One thread feeds it; others may copy `open_calls` and `interrupted`."""
 
@@ -179,8 +89,7 @@ class Pairing:
         Args:
             machine: Whose numbers the calls have.
         """
-        makers = frozenset(number_of(name, machine) for name in ("clone", "clone3", "fork", "vfork"))
-        self._threads = _Threads(number_of("restart_syscall", machine), makers)
+        self._threads = Threads(machine)
         self._enters: Array = np.empty(0, ENTER)
         self._exits: Array = np.empty(0, EXIT)
         self._ends: list[End] = []
@@ -211,9 +120,7 @@ class Pairing:
 
     def pending(self, now_ns: int) -> dict[int, bytes]:
         """Return a packed record, by tid, of each call that has not ended."""
-        threads = self._threads
-        every = threads.interrupted.copy() | threads.open_calls.copy()
-        return threads.packed(every, lambda tid: now_ns)
+        return self._threads.pending(now_ns)
 
     def state(self, now_ns: int) -> list[tuple[str, bytes]]:
         """Return all from which another one could go on: kinds and contents of rows of the table `rings`."""
@@ -230,7 +137,7 @@ class Pairing:
         """Take up calls of another one's `state`: of kind ``open`` or ``interrupted``."""
         threads = self._threads
         for start, spent, tid, pid, number, flags, _, *args, head in CALL_STRUCT.iter_unpack(packed):
-            if not (0 <= start < _LATEST_NS and 0 <= spent < _LATEST_NS and 0 <= number < _HIGHEST):
+            if not (0 <= start < LATEST_NS and 0 <= spent < LATEST_NS and 0 <= number < _HIGHEST):
                 continue  # a damaged recording's
             begun = (start, [number, *args], flags & ~_UNFINISHED, head)
             threads.pid_of[tid] = pid
@@ -374,7 +281,7 @@ def _as_given(records: Array, kind: np.dtype[Any]) -> bytes:
 def _possible(records: Array) -> Array:
     # The slow way packs numbers anew, and must not stumble over what no kernel gives.
     right = (records["nr"] >= 0) & (records["nr"] < _HIGHEST) & (records["tid"] > 0) & (records["time"] >= 0)
-    right &= records["time"] < _LATEST_NS
+    right &= records["time"] < LATEST_NS
     return records if right.all() else records[right]
 
 

@@ -404,7 +404,7 @@ class TraceWriter:
             # Calls stand in the order of their end.
             import bisect
 
-            room = bisect.bisect_right(range(count), until_ns, key=lambda place: _end_of(calls, place))
+            room = bisect.bisect_right(range(count), until_ns, key=lambda place: end_of(calls, place))
             calls = self._cut(calls, room, f"--duration of {limits.words['duration']} was over")
         if limits.max_calls is not None:
             room = max(0, limits.max_calls - self.calls_written)
@@ -464,16 +464,22 @@ class TraceWriter:
         self.calls_written += count
 
 
-def _end_of(calls: bytes, place: int) -> int:
+def end_of(calls: bytes, place: int = 0) -> int:
+    """Return when the so-manieth of packed calls was over."""
     start, spent = CALL_STRUCT.unpack_from(calls, place * CALL_BYTES)[:2]
     return int(start + spent)
 
 
 def _merged(some: bytes, others: bytes) -> bytes:
     """Return calls of two sources in the order of their ends."""
+    both = some + others
+    if len(both) < COLUMNS_FROM * CALL_BYTES and "numpy" not in sys.modules:
+        each = [both[place : place + CALL_BYTES] for place in range(0, len(both), CALL_BYTES)]
+        each.sort(key=end_of)
+        return b"".join(each)
     import numpy as np
 
-    calls = np.frombuffer(some + others, dtype=np.dtype(CALL_FIELDS))
+    calls = np.frombuffer(both, dtype=np.dtype(CALL_FIELDS))
     return calls[np.argsort(calls["start_ns"] + calls["dur_ns"], kind="stable")].tobytes()
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture, number_of
-from qtrace.tracefile.rings import ENTER, EXIT, Array, End, Pairing, records_of
+from qtrace.tracefile.rings import ENTER, EXIT, Array, Pairing, records_of
+from qtrace.tracefile.threads import End
 
 RESTART_SYSCALL = 219
 READ, FUTEX = 0, 202
