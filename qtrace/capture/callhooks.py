@@ -166,8 +166,13 @@ class CallHooks:
             self._descriptor: How.USES_FD,
             self._write: How.WRITES,
             self._futex: How.USES_WORD,
+            _traced_after_all: How.CLONES,
         }
-        at_exit: dict[ExitHook, How] = {self._read: How.READS}
+        at_exit: dict[ExitHook, How] = {
+            self._read: How.READS,
+            self._waited: How.WAITS_FOR,
+            _untraced_again: How.CLONES,
+        }
         numbers = range(MOST_CALLS)
         hot.prepare(
             architecture,

@@ -33,7 +33,8 @@ enum { CALLS = 512, FDS = 1024, WORDS = 256, THREADS = 4096, TIDS = 65536, RECOR
 /* Nanoseconds: a yield that lasts longer is a loss; so much lost ends the turns for a pause; a short one is a gain. */
 enum { LONG_YIELD = 300000, MOST_LOST = 10000000, A_GAIN = 5000 };
 static const int64_t FIRST_PAUSE = 100000000, LAST_PAUSE = 16000000000;
-enum how { BY_PYTHON, PLAIN, USES_FD, READS, WRITES, USES_WORD };
+enum how { BY_PYTHON, PLAIN, USES_FD, READS, WRITES, USES_WORD, CLONES, WAITS_FOR };
+enum { UNTRACED = 0x800000 }; /* CLONE_UNTRACED, linux/sched.h */
 enum { FD_UNKNOWN, FD_WITHOUT_HEAD, FD_WITH_HEAD };
 enum { SECCOMP_STOP = PTRACE_EVENT_SECCOMP << 16 | SIGTRAP << 8 | 0x7F, CALL_STOP = (SIGTRAP | 0x80) << 8 | 0x7F };
 enum { HAS_HEAD = 2 }; /* CallFlag.HAS_HEAD */
@@ -106,7 +107,7 @@ static struct sigaction before[SIGNALS];
 uint64_t hot_stops_layout(void)
 {
     return (uint64_t)offsetof(struct shared, ring) << 44 | (uint64_t)offsetof(struct shared, threads) << 24
-        | sizeof(struct known) << 8 | sizeof(struct thread);
+        | (sizeof(struct known) << 8 | sizeof(struct thread)) ^ (uint64_t)WAITS_FOR << 60;
 }
 
 static void note(int number, siginfo_t *info, void *context)
@@ -208,6 +209,8 @@ static int head_at_entry(const struct shared *shared, const struct thread *threa
     switch (words[0] < CALLS ? shared->entry[words[0]] : BY_PYTHON) {
     case PLAIN:
         return 0;
+    case CLONES:
+        return words[1] & UNTRACED ? -1 : 0;
     case USES_FD:
         return kind_of_fd(thread->known, words[1]) == FD_UNKNOWN ? -1 : 0;
     case WRITES:
@@ -267,8 +270,14 @@ static int left(struct shared *shared, struct thread *thread, const struct ptrac
     int how = words[0] < CALLS ? shared->exit[words[0]] : BY_PYTHON;
     int64_t result = info->exit.rval;
     uint64_t head = thread->head, flags = thread->flags;
-    if (how == BY_PYTHON || !thread->in_call || is_restarted(result))
+    if (how == BY_PYTHON || !thread->in_call || is_restarted(result) || (how == CLONES && words[1] & UNTRACED))
         return 0;
+    if (how == WAITS_FOR && result > 0 && words[2]) {
+        head = 0;
+        if (!read_memory(thread, words[2], &head, sizeof(int32_t)))
+            return 0;
+        flags |= HAS_HEAD;
+    }
     if (how == READS && result > 0 && kind_of_fd(thread->known, words[1]) != FD_WITHOUT_HEAD) {
         head = 0;
         if (kind_of_fd(thread->known, words[1]) == FD_UNKNOWN

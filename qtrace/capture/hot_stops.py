@@ -56,6 +56,10 @@ class How(IntEnum):
     """At the entry: that its descriptor has been looked up, and the first bytes of what is written."""
     USES_WORD = 5
     """That its futex word has been looked up, and how long it waits at most."""
+    CLONES = 6
+    """Nothing, unless its child shall not be traced."""
+    WAITS_FOR = 7
+    """At the exit: the status of the child that has ended."""
 
 
 class Known(ctypes.Structure):
@@ -114,6 +118,7 @@ class _Shared(ctypes.Structure):
 
 
 _LAYOUT = _Shared.ring.offset << 44 | _Shared.threads.offset << 24 | ctypes.sizeof(Known) << 8 | _THREAD.size
+_LAYOUT ^= max(How) << 60
 
 
 def library() -> ctypes.CDLL | None:

@@ -177,8 +177,6 @@ class Loop:
                 hook = entry_hooks.get(call[0])
                 head = hook(tid, pid, call, now) if hook is not None else None
                 open_calls[tid] = (now, call, 0, 0) if head is None else (now, call, HAS_HEAD, head)
-                if adopt is not None:
-                    adopt(tid, pid)
                 ptrace(SYSCALL, tid, 0, 0)
             elif status == _SYSCALL_STOP:
                 begun = open_calls.get(tid)
@@ -208,6 +206,8 @@ class Loop:
                 nr, a0, a1, a2, a3, a4, a5 = call
                 emit(pack(start, now - start, tid, pid, nr, flags, ret, a0, a1, a2, a3, a4, a5, head))
                 del open_calls[tid]
+                if adopt is not None:
+                    adopt(tid, pid)  # a thread that has made a call, and lives, may make many
             else:
                 self._other(tid, status, now)
                 if (self.letting_go or not pid_of) and self._is_over():
@@ -413,13 +413,13 @@ class Loop:
         child = ptrace_calls.event_message(tid)
         if child > 0:
             parent = self._known(tid, now)
-            begun = self.open_calls.get(tid)
-            flags, tls = self._clone_facts(tid, begun[1]) if begun is not None else (0, None)
-            if begun is not None and begun[2] & _COMPAT:
+            call, is_compat = self._making(tid)
+            flags, tls = self._clone_facts(tid, call) if call is not None else (0, None)
+            if is_compat:
                 tls = None  # the number of a segment, and no thread pointer
             if event != EVENT_CLONE:
                 pid = child
-            elif begun is not None:
+            elif call is not None:
                 pid = parent if flags & _CLONE_THREAD else child
             else:
                 pid = tgid_of(child)
@@ -430,6 +430,11 @@ class Loop:
             facts = {"flags": flags, "thread": pid == parent, "call": _EVENT_WORDS[event], "pid": pid}
             self.lifecycle(now, parent, tid, "clone", child, facts)
         self._run_on(tid, self.how(tid))
+
+    def _making(self, tid: int) -> tuple[list[int] | None, bool]:
+        """The call with which a thread makes another one, if it is known, and whether it is one of 32 bits."""
+        begun = self.open_calls.get(tid)
+        return (begun[1], bool(begun[2] & _COMPAT)) if begun is not None else (None, False)
 
     def _forget_shared(self, pid: int) -> None:
         if self.hot is not None:

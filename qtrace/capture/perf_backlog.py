@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,16 +39,25 @@ class Take:
     parts: list[Part]
     size: int
 
-    def records(self, kind: str) -> tuple[list[Array], int]:
-        """Return the records of a kind, in pieces, and how many the kernel had to drop."""
-        found: list[Array] = []
-        lost = 0
-        for part in self.parts:
-            if part.kind == kind:
-                pieces, gone = records_of(part.raw or b"", LAYOUTS[kind])
-                found += pieces
-                lost += gone
-        return found, lost
+    def contents(self) -> list[tuple[str, bytes]]:
+        """Return kinds and bytes."""
+        return [(part.kind, part.raw or b"") for part in self.parts]
+
+    def is_in_memory(self) -> bool:
+        """Return whether nothing has to be read again first."""
+        return all(part.raw is not None for part in self.parts)
+
+
+def records_in(contents: Iterable[tuple[str, bytes]], wanted: str) -> tuple[list[Array], int]:
+    """Return the records of a kind, in pieces, and how many the kernel had to drop."""
+    found: list[Array] = []
+    lost = 0
+    for kind, raw in contents:
+        if kind == wanted:
+            pieces, gone = records_of(raw, LAYOUTS[kind])
+            found += pieces
+            lost += gone
+    return found, lost
 
 
 @dataclass(slots=True)
@@ -76,13 +86,12 @@ class Backlog:
         self.size += take.size
         return take
 
-    def next_done(self) -> Take:
-        """Take out the oldest: calls are made of it now."""
+    def oldest_is_done(self) -> None:
+        """Calls have been made of the oldest."""
         take = self.takes.popleft()
         self.size -= take.size
         if take.parts:
             self.done = take.parts[-1].number
-        return take
 
     def to_store(self, are_stored: bool) -> list[tuple[int, int, str, bytes]]:
         """Return rows of the table `rings` for the parts that came since the last time.

@@ -18,7 +18,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from qtrace.capture import procfs
 from qtrace.capture.callhooks import duration_of
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from qtrace.capture.bpf_rings import BpfRing, BpfRings
-    from qtrace.capture.perf_backlog import Backlog, LastSeen, Take
+    from qtrace.capture.perf_backlog import Backlog, LastSeen
     from qtrace.capture.perf_events import Ring, Rings
     from qtrace.capture.perf_hooks import PerfHooks
     from qtrace.capture.perf_late import LateRings
@@ -130,6 +130,8 @@ class Collector(threading.Thread):
         self._made: list[bytes] = []
         """Calls for the next commit."""
         self._made_bytes = 0
+        self._before_making: list[tuple[str, bytes]] | None = None
+        """While calls are made of the oldest take: all from which that can be done anew."""
         self._lock = threading.Lock()
         """Held while calls are made of one take."""
         self._take_lock = threading.Lock()
@@ -196,21 +198,46 @@ class Collector(threading.Thread):
         """Return all that has come since the last commit: for the committing thread."""
         if self._tools is None:
             return self._made_of_few()
-        with self._lock:
+        if not self._lock.acquire(blocking=False):
+            found = self._while_making()
+            if found is not None:
+                return found
+            self._lock.acquire()
+        try:
             if not self._closed:
                 with self._take_lock:
                     self._take()
                 self._make_few()
-            made, self._made, self._made_bytes = self._made, [], 0
-            now = self._taken_ns
-            backlog = self._backlog
+            state = self._pairing.state(self._taken_ns)
             with self._take_lock:
-                rows = backlog.to_store(not self._writer.failure)
-            if not backlog.takes:
-                return RingState(b"".join(made), self._pairing.pending(time.monotonic_ns()), (), backlog.done)
-            self._look_up_some(rows)
-            state = [(_STATE_PARTS[kind], now, kind, raw) for kind, raw in self._pairing.state(now) if raw]
-            return RingState(b"".join(made), {}, [*state, *rows], backlog.done)
+                found = self._to_store(state)
+            if not self._backlog.takes:
+                return RingState(found.calls, self._pairing.pending(time.monotonic_ns()), (), found.done)
+            self._look_up_some(found.parts)
+            return found
+        finally:
+            self._lock.release()
+
+    def _while_making(self) -> RingState | None:
+        """The same while calls are made of the oldest take, which may last: as if that had not begun.
+
+        None if it is just over.
+        """
+        with self._take_lock:
+            before = self._before_making
+            if before is None:
+                return None
+            self._take()
+            found = self._to_store(before)
+        self._look_up_some(found.parts)
+        return found
+
+    def _to_store(self, state: list[tuple[str, bytes]]) -> RingState:
+        # With `_take_lock` held.
+        rows = self._backlog.to_store(not self._writer.failure)
+        first = [(_STATE_PARTS[kind], self._taken_ns, kind, raw) for kind, raw in state if raw]
+        made, self._made, self._made_bytes = self._made, [], 0
+        return RingState(b"".join(made), {}, [*first, *rows], self._backlog.done)
 
     def finish(self) -> None:
         """Take what is left, make calls of it, and end: no tracee lives."""
@@ -381,7 +408,7 @@ class Collector(threading.Thread):
     def _add(self, now: int, contents: list[tuple[str, bytes]]) -> None:
         take = self._backlog.add(now, contents)
         self.entered += sum(len(raw) for kind, raw in contents if kind == "enter") // ENTER_BYTES
-        self._last_seen.see(take.records("enter")[0], take.records("exit")[0])
+        self._last_seen.see(self._records(take.contents(), "enter"), self._records(take.contents(), "exit"))
 
     def _by_kind(self) -> tuple[tuple[str, tuple[Ring, ...] | tuple[BpfRing, ...]], ...]:
         return ("enter", self._rings.enters), ("exit", self._rings.exits)
@@ -428,42 +455,55 @@ class Collector(threading.Thread):
     def _make_next(self) -> bool:
         """Make calls of the oldest take, if there is one and it is in memory. With `_lock` held."""
         with self._take_lock:
-            backlog = self._backlog
-            if self._joins or not backlog.takes or any(part.raw is None for part in backlog.takes[0].parts):
+            takes = self._backlog.takes
+            if self._joins or not takes or not takes[0].is_in_memory():
                 return False
-            take = backlog.next_done()
-        self._make(take)
+            # Of all this a commit may make use meanwhile, and of no later state.
+            contents, horizon = takes[0].contents(), takes[0].horizon_ns
+            self._before_making = self._pairing.state(self._taken_ns)
+        self._make(contents, horizon)
         return True
 
-    def _make(self, take: Take) -> None:
-        if take.parts or self._ends or self._pairing.has_waiting:
-            self._make_calls(take)
+    def _make(self, contents: list[tuple[str, bytes]], horizon: int) -> None:
+        made = b""
+        if contents or self._ends or self._pairing.has_waiting:
+            made = self._calls_of(contents, horizon)
         with self._take_lock:
+            self._before_making = None
+            self._backlog.oldest_is_done()
+            if made:
+                self._made.append(made)
+                self._made_bytes += len(made)
             all_made = not self._backlog.takes
             if all_made:
                 self._last_seen.calls.clear()
         if all_made:
             self._look_into_open_calls(time.monotonic_ns())
-        self._done_ns = min(take.horizon_ns, self._taken_ns)
+        self._done_ns = min(horizon, self._taken_ns)
 
-    def _make_calls(self, take: Take) -> None:
+    def _records(self, contents: list[tuple[str, bytes]], kind: str) -> list[Array]:
+        from qtrace.capture.perf_backlog import records_in
+
+        return records_in(contents, kind)[0]
+
+    def _calls_of(self, contents: list[tuple[str, bytes]], horizon: int) -> bytes:
+        """Return the calls that have ended until then, packed, in the order of their ends."""
         import numpy as np
 
-        horizon = take.horizon_ns
-        enters, lost = take.records("enter")
+        from qtrace.capture.perf_backlog import records_in
+
+        enters, lost = records_in(contents, "enter")
         if lost:
             self._note_lost("entries", lost, horizon)
-        exits, lost = take.records("exit")
+        exits, lost = records_in(contents, "exit")
         if lost:
             self._note_lost("exits", lost, horizon)
         if self.foreign:
             enters, exits = ([self._without_foreign(some) for some in part] for part in (enters, exits))
         calls, entered = self._pairing.calls(enters, exits, [End(*end) for end in _all_of(self._ends)], horizon)
         self._hooks.look_up(entered, horizon)
-        if len(calls):
-            order = np.argsort(calls["start_ns"] + calls["dur_ns"], kind="stable")
-            self._made.append(calls[order].tobytes())
-            self._made_bytes += len(self._made[-1])
+        order = np.argsort(calls["start_ns"] + calls["dur_ns"], kind="stable")
+        return calls[order].tobytes()
 
     def _without_foreign(self, records: Array) -> Array:
         """Leave out the calls of 32-bit programs: the rings tell their numbers, which mean other calls here.
@@ -479,12 +519,13 @@ class Collector(threading.Thread):
                 wrong |= of_pid & (records["time"] >= begin) & (records["time"] < end)
         return records[~wrong]
 
-    def _look_up_some(self, rows: list[tuple[int, int, str, bytes]]) -> None:
+    def _look_up_some(self, rows: Sequence[tuple[int, int, str, bytes]]) -> None:
         import numpy as np
 
         from qtrace.tracefile.rings import ENTER, records_of
 
-        pieces = [records for _, _, kind, raw in rows if kind == "enter" for records in records_of(raw, ENTER)[0]]
+        fresh = [raw for part, _, kind, raw in rows if kind == "enter" and part > 0]
+        pieces = [records for raw in fresh for records in records_of(raw, ENTER)[0]]
         if pieces:
             self._hooks.look_up(np.concatenate([records[::_SAMPLED] for records in pieces]), rows[-1][1])
 

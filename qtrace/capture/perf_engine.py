@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from qtrace.tracefile.writer import TraceWriter
 
 ENGINES = ("auto", "perf", "ptrace")
+_TOO = ("restart_syscall", "clone", "clone3", "fork", "vfork")
+"""The first goes on with a wait that began in the rings. Of what the others make an event stop tells, anyway."""
 _MOST_FREQUENT = ("futex", "read", "write", "poll", "wait4")
 
 
@@ -58,9 +60,8 @@ def hot_numbers(machine: Architecture) -> list[int]:
     """Return the numbers of the calls that come through the ring buffers."""
     every = seccomp.recorded_numbers(machine)
     rare = set(seccomp.recorded_numbers(machine, Trait.HOT))
-    # restart_syscall goes on with a wait that began in the rings.
-    restart = number_of("restart_syscall", machine)
-    return [number for number in every if number not in rare or number == restart]
+    others = {number_of(name, machine) for name in _TOO}
+    return [number for number in every if number not in rare or number in others]
 
 
 def stopping_numbers(machine: Architecture) -> list[int]:

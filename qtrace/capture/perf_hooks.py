@@ -189,7 +189,7 @@ class PerfHooks(CallHooks):
         for pid, images in self._images.copy().items():
             kept = [image for image in images if image.end_ns is None or horizon_ns - image.end_ns < _KEPT_NS]
             if not kept:
-                del self._images[pid]
+                self._images.pop(pid, None)  # another thread may have been here, too
             elif len(kept) < len(images):
                 images[:] = kept
 

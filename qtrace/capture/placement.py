@@ -11,7 +11,8 @@ apart again. The rule, looked at every 50 ms:
   be fewer than `TOGETHER_STOPS_PER_SECOND`. After the second time they stay apart for a while that
   doubles each time.
 
-A program begins together with its tracer: its start is one thread that makes many calls.
+A program begins together with its tracer, where every recorded call stops: its start is one thread that makes many.
+With perf's engine it begins apart, and comes together early only where it makes processes that end at once.
 
 A program does not see it: before a tracee asks for its affinity, or sets one, it gets its own back
 (`before_affinity_call`), and one that sets its affinity is never moved again.
@@ -35,6 +36,9 @@ COMPUTE_SHARE = 0.75
 """Tracing two processes that only exchange small messages leaves them about half of a shared CPU."""
 ALONE_SHARE = 0.1
 """A thread is busy alone if all others together use less of a CPU than this."""
+BEGINNING_NS = 100_000_000
+_SHORT_LIVED = 5
+"""If more processes than this end in a look's time, stops will go on."""
 _MOST_THREADS = 256
 """With more threads than this nothing is moved: looking at each would cost more than it gains."""
 _FEW_THREADS = 16
@@ -53,7 +57,7 @@ class _Shares:
     __slots__ = ("all", "others")
 
     all: float
-    """-1 if there was no last look."""
+    """-1 if there was no last look, or not at most of them."""
     others: float
     """All but the busiest thread's."""
 
@@ -88,7 +92,9 @@ class Placement:
         self._exempt: set[int] = set()
         self._asked: dict[int, int] = {}
         self._last_ns = time.monotonic_ns()
-        self._last_stops = 0
+        self._last_stops = self._last_ended = 0
+        self._begun_ns = 0
+        """Until then a program that began apart begins still: its start makes many stops, once."""
         self._last_cpu: dict[int, int] = {}
         self._quiet = 0
         self._pause_ns = 0
@@ -104,29 +110,34 @@ class Placement:
         """Whether tracer and tracees are on one CPU."""
         return self.together or len(self._usual) < 2
 
-    def begin(self, pid: int) -> None:
-        """Put a program that is about to be started beside the loop, whose thread this is."""
+    def begin(self, pid: int, stops_often: bool) -> None:
+        """Put a program that is about to be started beside the loop, whose thread this is, if its start stops often."""
         if self._mode != "free":
             self._shares([(pid, pid)], 1)
-            self._gather([(pid, pid)])
+            if stops_often:
+                self._gather([(pid, pid)])
+            else:
+                self._begun_ns = time.monotonic_ns() + BEGINNING_NS
 
     def keep_out(self) -> None:
         """Let the calling thread run anywhere: it was made by the loop's, and has its affinity."""
         _set(threading.get_native_id(), self._usual)
 
-    def tick(self, stops: int, threads: Collection[tuple[int, int]]) -> None:
+    def tick(self, stops: int, threads: Collection[tuple[int, int]], ended: int = 0) -> None:
         """Decide anew.
 
         Args:
             stops: How many stops there have been since the beginning.
             threads: (pid, tid) of every tracee.
+            ended: How many processes have ended since the beginning.
         """
         if self._mode == "free":
             return
         now = time.monotonic_ns()
         elapsed = max(now - self._last_ns, 1)
         rate = (stops - self._last_stops) * 1e9 / elapsed
-        self._last_ns, self._last_stops = now, stops
+        ended_lately = ended - self._last_ended
+        self._last_ns, self._last_stops, self._last_ended = now, stops, ended
         if len(threads) > _MOST_THREADS:
             self.apart(threads)
             return
@@ -147,7 +158,12 @@ class Placement:
                 self._part_for_a_while(now, shares.compete(rate), threads)
             else:
                 self._gather(threads)
-        elif now >= self._apart_until_ns and shares.all >= 0 and not shares.compete(rate):
+        elif (
+            now >= self._apart_until_ns
+            and shares.all >= 0
+            and not shares.compete(rate)
+            and (now >= self._begun_ns or ended_lately > _SHORT_LIVED)
+        ):
             self._gather(threads)
 
     def _part_for_a_while(self, now: int, computes: bool, threads: Collection[tuple[int, int]]) -> None:
@@ -169,6 +185,8 @@ class Placement:
         if not before:
             return _Shares(-1.0, -1.0)
         used = [(cpu - before[tid]) / elapsed for tid, cpu in spent.items() if tid in before]
+        if 2 * len(used) < len(spent):
+            return _Shares(-1.0, -1.0)  # most are new, and nothing is known of them
         return _Shares(sum(used), sum(used) - max(used, default=0.0))
 
     def _gather(self, threads: Collection[tuple[int, int]]) -> None:

@@ -67,6 +67,7 @@ SEIZE: Final = 0x4206
 INTERRUPT: Final = 0x4207
 LISTEN: Final = 0x4208
 GET_SYSCALL_INFO: Final = 0x420E
+GETREGSET: Final = 0x4204
 
 O_TRACESYSGOOD: Final = 1
 O_TRACEFORK: Final = 1 << 1
@@ -155,6 +156,13 @@ KIND: Final = memoryview(_info).cast("B")[:1]
 INFO_POINTER: Final = ctypes.c_void_p(_info_address)
 """Where `quick` has to put the answer to GET_SYSCALL_INFO."""
 _message = ctypes.c_uint64()
+_NT_PRSTATUS: Final = 1
+_CALL_REGISTERS: Final = {
+    "x86_64": (15, 14, 13, 12, 7, 9, 8),  # orig_rax, rdi, rsi, rdx, r10, r8, r9
+    "aarch64": (8, 0, 1, 2, 3, 4, 5),
+}
+_registers = (ctypes.c_uint64 * 64)()
+_registers_there = (ctypes.c_uint64 * 2)(ctypes.addressof(_registers), ctypes.sizeof(_registers))  # struct iovec
 _signal = SignalInfo()
 
 
@@ -221,6 +229,18 @@ def event_message(tid: int) -> int:
     if _ptrace(GETEVENTMSG, tid, 0, ctypes.addressof(_message)) == -1:
         return GONE
     return int(_message.value)
+
+
+def call_at_event(tid: int) -> list[int] | None:
+    """Return number and arguments of the call that an event stop lies in the middle of, as a 64-bit program made it.
+
+    PTRACE_GET_SYSCALL_INFO tells nothing there, so the registers do: `struct user_regs_struct` of sys/user.h, and
+    `struct user_pt_regs` of asm/ptrace.h. None if the tracee died.
+    """
+    places = _CALL_REGISTERS.get(os.uname().machine)
+    if places is None or _ptrace(GETREGSET, tid, _NT_PRSTATUS, ctypes.addressof(_registers_there)) == -1:
+        return None
+    return [_registers[place] for place in places]
 
 
 def signal_info(tid: int) -> SignalInfo | None:

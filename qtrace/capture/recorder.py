@@ -196,8 +196,7 @@ def record(
             recording.tracees.add_root(launch.pid, os.getpid(), now_ns, before_exec=True)
             if recording.loop.every_call:
                 ptrace_calls.request(ptrace_calls.INTERRUPT, launch.pid)
-            if engine == "ptrace":
-                recording.placement.begin(launch.pid)
+            recording.placement.begin(launch.pid, engine == "ptrace")
             launch.go()
 
         result = recording.run(program.argv, begin)
@@ -397,8 +396,10 @@ class _Recording:
         self.tracees.on_process = rings.follow
         hooks.has_called = rings.has_called
         self.writer.set_meta(rings=rings.source)
-        emit = self.writer.add_calls
-        return PerfLoop(self.tracees, hooks, emit, self._lifecycle, self.machine, collector=self.collector)
+        return PerfLoop(
+            self.tracees, hooks, self.writer.add_calls, self._lifecycle, self.machine,
+            collector=self.collector, in_rings=perf_engine.hot_numbers(self.machine),
+        )  # fmt: skip
 
     def _attached_perf_loop(self, joined: JoinedTree) -> Loop:
         from qtrace.capture.perf_attach import LACKS

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from qtrace.capture.ptrace_calls import prctl
 from qtrace.model import i386
@@ -28,8 +28,9 @@ _JEQ_K = 0x15
 _JSET_K = 0x45
 _RET_K = 0x06
 _NR, _ARCH = 0, 4
-_ARG2_LOW = 16 + 2 * 8
+_FIRST_ARGUMENT = 16
 O_EXCL = 0o200
+CLONE_UNTRACED = 0x800000
 
 
 def recorded_numbers(architecture: Architecture, left_out: Trait | None = None) -> list[int]:
@@ -47,7 +48,8 @@ def build_filter(architecture: Architecture, numbers: Collection[int], compat: C
     """Return the BPF program that traces the numbers, and openat with O_EXCL, and allows the rest.
 
     openat is wanted only where a named semaphore is made (``/dev/shm/sem.*``, O_CREAT|O_EXCL), so
-    the filter looks at the flags: a program opens hundreds of files as it starts.
+    the filter looks at the flags: a program opens hundreds of files as it starts. And a clone whose child shall
+    not be traced stops in any case (see `qtrace.capture.callhooks`).
 
     Args:
         architecture: The machine.
@@ -56,7 +58,11 @@ def build_filter(architecture: Architecture, numbers: Collection[int], compat: C
     """
     openat = number_of("openat", architecture)
     assert openat is not None
-    native = _tested(numbers, openat)
+    clone = number_of("clone", architecture)
+    only_if = {openat: (2, O_EXCL)}
+    if clone is not None and clone not in numbers:
+        only_if[clone] = (0, CLONE_UNTRACED)
+    native = _tested(numbers, only_if)
     program = [
         _instruction(_LD_W_ABS, 0, 0, _ARCH),
         _instruction(_JEQ_K, 1, 0, AUDIT_ARCH[architecture]),
@@ -67,25 +73,27 @@ def build_filter(architecture: Architecture, numbers: Collection[int], compat: C
         program += [
             _instruction(_JEQ_K, 1, 0, i386.AUDIT_ARCH_I386),
             _instruction(_RET_K, 0, 0, RET_ALLOW),
-            *_tested(compat, *i386.numbers_of({"openat"})),
+            *_tested(compat, dict.fromkeys(i386.numbers_of({"openat"}), (2, O_EXCL))),
         ]
     program.append(_instruction(_RET_K, 0, 0, RET_ALLOW))
     return b"".join(program)
 
 
-def _tested(numbers: Collection[int], openat: int) -> list[bytes]:
+def _tested(numbers: Collection[int], only_if: Mapping[int, tuple[int, int]]) -> list[bytes]:
+    """Trace the numbers, and others only if an argument, by its place, has a bit of a mask."""
     program = [_instruction(_LD_W_ABS, 0, 0, _NR)]
     # Each test jumps over a RET of its own: a jump reaches 255 instructions at most.
-    for number in sorted(set(numbers) - {openat}):
+    for number in sorted(set(numbers) - set(only_if)):
         program += [_instruction(_JEQ_K, 0, 1, number), _instruction(_RET_K, 0, 0, RET_TRACE)]
-    return [
-        *program,
-        _instruction(_JEQ_K, 0, 3, openat),
-        _instruction(_LD_W_ABS, 0, 0, _ARG2_LOW),
-        _instruction(_JSET_K, 0, 1, O_EXCL),
-        _instruction(_RET_K, 0, 0, RET_TRACE),
-        _instruction(_RET_K, 0, 0, RET_ALLOW),
-    ]
+    for number, (place, mask) in only_if.items():
+        program += [
+            _instruction(_JEQ_K, 0, 4, number),
+            _instruction(_LD_W_ABS, 0, 0, _FIRST_ARGUMENT + 8 * place),
+            _instruction(_JSET_K, 0, 1, mask),
+            _instruction(_RET_K, 0, 0, RET_TRACE),
+            _instruction(_RET_K, 0, 0, RET_ALLOW),
+        ]
+    return [*program, _instruction(_RET_K, 0, 0, RET_ALLOW)]
 
 
 def install(program: bytes) -> None:

@@ -22,7 +22,9 @@ RowSink = Callable[[str, Sequence[object]], None]
 class TracedProcess:
     """An image of a process: from fork or exec to exec or exit."""
 
-    __slots__ = ("argv", "exe", "image", "kind", "pid", "ppid", "shares_files_with", "start_ns", "threads", "uid")
+    __slots__ = (
+        "argv", "exe", "image", "kind", "pid", "ppid", "shares_files_with", "start_ns", "stored", "threads", "uid",
+    )  # fmt: skip
 
     pid: int
     ppid: int
@@ -34,6 +36,8 @@ class TracedProcess:
     threads: set[int]
     shares_files_with: int | None
     kind: procfs.ImageKind
+    stored: tuple[str, str | None, str] | None
+    """Name, command line and executable as the recording has them; None where they are to be made of the others."""
 
     def __init__(self, pid: int, ppid: int, start_ns: int, image: int = 0) -> None:
         self.pid = pid
@@ -46,6 +50,7 @@ class TracedProcess:
         self.threads = set()
         self.shares_files_with = None
         self.kind = procfs.ImageKind.NATIVE
+        self.stored = None
 
 
 class TracedThread:
@@ -158,7 +163,7 @@ class Tracees:
         process = TracedProcess(pid, ppid, now_ns, image)
         if parent is not None:
             process.argv, process.exe, process.uid = parent.argv, parent.exe, parent.uid
-            process.kind = parent.kind
+            process.kind, process.stored = parent.kind, parent.stored
         else:
             self._look_up(process)
         self._note_kind(process, 0)
@@ -173,6 +178,7 @@ class Tracees:
         process.exe = procfs.link(f"/proc/{process.pid}/exe")
         fields = procfs.status_fields(process.pid)
         process.uid = int(fields["Uid"].split()[0]) if "Uid" in fields else 0
+        process.stored = None
         process.kind = procfs.image_kind(process.pid)
         if process.kind not in _RECORDED:
             name = "" if self._redact else f" {process.exe.rpartition('/')[2]}"
@@ -230,6 +236,7 @@ class Tracees:
         self._look_up(process)
         self._note_kind(process, now_ns)
         process.argv = process.argv or ((name,) if name else ())
+        process.stored = None
         self._store_process(process)
         return ended
 
@@ -278,16 +285,20 @@ class Tracees:
         if status is not None:
             signal_number = status & 0x7F or None
             code = None if signal_number else status >> 8
-        argv = None if self._redact else json.dumps(process.argv)
-        name = "" if self._redact else script_name(process.argv)
-        exe = process.exe.rpartition("/")[2] if self._redact else process.exe
+        if process.stored is None:
+            process.stored = self._as_stored(process)
         self._sink(
             "processes",
             (
-                process.pid, process.image, process.ppid, name, argv, exe, process.uid, process.start_ns,
+                process.pid, process.image, process.ppid, *process.stored, process.uid, process.start_ns,
                 end_ns, code, signal_number,
             ),
         )  # fmt: skip
+
+    def _as_stored(self, process: TracedProcess) -> tuple[str, str | None, str]:
+        if self._redact:
+            return "", None, process.exe.rpartition("/")[2]
+        return script_name(process.argv), json.dumps(process.argv), process.exe
 
     def _store_thread(self, thread: TracedThread, end_ns: int | None = None) -> None:
         self._sink("threads", (thread.tid, thread.pid, None, thread.creator, thread.tls, thread.start_ns, end_ns))

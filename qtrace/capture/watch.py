@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from qtrace.capture.computing import Computing
 from qtrace.capture.machine import architecture
 from qtrace.capture.memory import MemoryReader
+from qtrace.capture.placement import BEGINNING_NS
 from qtrace.model.behind import needed_memory
 from qtrace.model.kinds import STUCK, Certainty
 from qtrace.model.syscalls import by_number
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 LONG_WAIT_NS = 50_000_000
 _TICK_SECONDS = 0.05
+_FIRST_TICK_SECONDS = 0.02
+"""So soon where it is still open whether a program stops so often that it should be on one CPU."""
 _STACK_SHARE = 0.05
 """py-spy may use this share of the time that has passed, and a second on top: a program whose
 threads wake up ten times a second must not be paid for with a CPU."""
@@ -149,10 +152,10 @@ class Watch(threading.Thread):
     # --- the thread ------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Look every 50 ms until the program is gone."""
+        """Look every 50 ms until the program is gone, and a bit more often at first."""
         self._placement.keep_out()
         self._start_ns = time.monotonic_ns()
-        while not self._over.wait(_TICK_SECONDS) and not self._let_go:
+        while not self._over.wait(self._tick_seconds()) and not self._let_go:
             try:
                 self._turn(time.monotonic_ns())
             except Exception as error:  # noqa: BLE001 - a defect here must not keep a program from being ended
@@ -160,9 +163,14 @@ class Watch(threading.Thread):
         if self._skipped_stacks:
             self._writer.set_meta(stacks_skipped=self._skipped_stacks)
 
+    def _tick_seconds(self) -> float:
+        begins = time.monotonic_ns() - self._start_ns < BEGINNING_NS
+        return _FIRST_TICK_SECONDS if begins and not self._placement.together else _TICK_SECONDS
+
     def _turn(self, now: int) -> None:
         threads = [(pid, tid) for tid, pid in self._loop.tracees.pid_of.copy().items()]
-        self._placement.tick(self._loop.stops, threads)
+        tracees = self._loop.tracees
+        self._placement.tick(self._loop.stops, threads, tracees.ever - len(tracees.processes))
         self._loop.take_turns(self._placement.shares_cpu)
         if self._loop.stop_asked_ns:
             self._loop.call_soon(self._loop.stop_if_due)

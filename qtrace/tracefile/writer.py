@@ -378,9 +378,12 @@ class TraceWriter:
         if rings.done >= 0:
             database.execute("DELETE FROM rings WHERE part <= ?", (rings.done,))
         database.executemany("INSERT OR REPLACE INTO rings VALUES (?,?,?,?)", rings.parts)
+        by_table: dict[str, list[Sequence[object]]] = {}
         for name, row in rows:
-            marks = ",".join("?" * len(row))
-            database.execute(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", row)
+            by_table.setdefault(name, []).append(row)
+        for name, some in by_table.items():
+            marks = ",".join("?" * len(some[0]))
+            database.executemany(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", some)
         for start in range(0, len(calls), BLOCK_CALLS * CALL_BYTES):
             self._insert_block(calls[start : start + BLOCK_CALLS * CALL_BYTES])
         if self._limits.last_ns is not None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from qtrace.capture import bpf, bpf_programs, bpf_rings
-from qtrace.capture.bpf_programs import FOLLOWED_WORDS, Targets
+from qtrace.capture.bpf_programs import FOLLOWED_WORDS, MARKS, Targets
 from qtrace.capture.machine import architecture
 from qtrace.capture.perf_engine import hot_numbers
 from qtrace.model.syscalls import Architecture, number_of
@@ -110,10 +110,11 @@ def test_only_who_is_followed_is_recorded(rings: bpf_rings.BpfRings) -> None:
 
 def test_the_kernel_takes_programs_for_very_many_cpus() -> None:
     """The search for a CPU's ring is verified for a thousand of them."""
-    followed, counters, ring = bpf.new_words(FOLLOWED_WORDS), bpf.new_words(2 * 1024), bpf.new_ring(4096)
-    fds = [followed, counters, ring]
+    followed, marks = bpf.new_words(FOLLOWED_WORDS), bpf.new_words(2 * MARKS // 8)
+    counters, ring = bpf.new_words(2 * 1024), bpf.new_ring(4096)
+    fds = [followed, marks, counters, ring]
     try:
-        targets = Targets(followed, counters, range(1024), [ring] * 1024, 1024)
+        targets = Targets(followed, marks, counters, range(1024), [ring] * 1024, 1024)
         for maker in (bpf_programs.enter_program, bpf_programs.exit_program):
             fds.append(bpf.load(maker(MACHINE, hot_numbers(MACHINE), targets), "qtrace_many"))
     finally:
