@@ -23,21 +23,22 @@ from collections.abc import Callable, Sequence
 from qtrace.capture import procfs
 from qtrace.capture.callhooks import duration_of
 from qtrace.capture.memory import MemoryReader
+from qtrace.capture.perf_backlog import Backlog, Take
 from qtrace.errors import EngineError
 from qtrace.model.futex import FUTEX_COMMAND, FUTEX_WAITS
 from qtrace.model.records import ENTER_BYTES, UNPAIRED, CallFlag
 from qtrace.model.syscalls import Architecture, by_number
 from qtrace.tracefile.threads import End, calls_of_few
-from qtrace.tracefile.writer import NO_RINGS, RingState, TraceWriter, end_of
+from qtrace.tracefile.writer import RingState, TraceWriter, end_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
     from qtrace.capture.bpf_rings import BpfRing, BpfRings
-    from qtrace.capture.perf_backlog import Backlog, LastSeen
     from qtrace.capture.perf_events import Ring, Rings
     from qtrace.capture.perf_hooks import PerfHooks
+    from qtrace.capture.perf_last_seen import LastSeen
     from qtrace.capture.perf_late import LateRings
     from qtrace.capture.tracees import RowSink
     from qtrace.tracefile.rings import Array, Pairing
@@ -73,11 +74,10 @@ _STATE_PARTS = {"open": 0, "interrupted": -1, "enter": -2, "exit": -3}
 class _Tools:
     """What works on records, with NumPy: loaded when the program leaves a CPU idle, or has run for a while."""
 
-    __slots__ = ("backlog", "last_seen", "pairing")
+    __slots__ = ("last_seen", "pairing")
 
-    def __init__(self, pairing: Pairing, backlog: Backlog, last_seen: LastSeen) -> None:
+    def __init__(self, pairing: Pairing, last_seen: LastSeen) -> None:
         self.pairing = pairing
-        self.backlog = backlog
         self.last_seen = last_seen
 
 
@@ -121,8 +121,7 @@ class Collector(threading.Thread):
         self._machine = machine
         self._tools: _Tools | None = None
         self._is_loaded = threading.Event()
-        self._early: list[tuple[int, list[tuple[str, bytes]]]] = []
-        """What was taken before they were loaded, and when."""
+        self._backlog = Backlog()
         self._without_tools: Threads | None = None
         """Where all is over, and there was so little that they were not loaded at all."""
         self._names = {number: row.name for number, row in by_number(machine).items()}
@@ -197,7 +196,7 @@ class Collector(threading.Thread):
     def for_commit(self) -> RingState:
         """Return all that has come since the last commit: for the committing thread."""
         if self._tools is None:
-            return self._made_of_few()
+            return self._before_tools()
         if not self._lock.acquire(blocking=False):
             found = self._while_making()
             if found is not None:
@@ -254,7 +253,6 @@ class Collector(threading.Thread):
                 return
             self._load()
         with self._take_lock:
-            self._take()
             self._backlog.add(_FOREVER, [])
         self._make_all(lambda: True)
         with self._lock:
@@ -321,37 +319,46 @@ class Collector(threading.Thread):
 
     def _are_few(self) -> bool:
         """Whether calls can be made of all that has come without NumPy, if the program ends now."""
-        taken = sum(len(raw) for _, contents in self._early for _, raw in contents)
         waiting = sum(ring.waiting_bytes() for ring in self._rings)
-        return not self._attached and taken + waiting <= _FEW_RAW_BYTES
+        return not self._attached and self._backlog.size + waiting <= _FEW_RAW_BYTES
 
     def _makes_calls_of_few(self) -> bool:
         """Make calls of all that has come if it is little, and nothing is missing; whether that was done."""
         if not self._are_few() or self.foreign:
             return False
-        contents = [part for _, parts in self._early for part in parts]
+        contents = [part for take in self._backlog.takes for part in take.contents()]
         ends = [End(*end) for end in self._ends]
         made = calls_of_few(contents, ends, self._machine)
         if made is None:
             return False
         threads, entries = made
         self._hooks.look_up_few(entries)
+        while self._backlog.takes:
+            self._backlog.oldest_is_done()
         self._without_tools = threads
         self._note_unpaired(threads.unpaired)
         return True
 
-    def _made_of_few(self) -> RingState:
+    def _before_tools(self) -> RingState:
         threads = self._without_tools
+        with self._take_lock:
+            if not self._closed:
+                self._take()
+            rows = self._backlog.to_store(False)  # nothing is taken out of memory yet
         if threads is None:
-            return NO_RINGS
+            return RingState(b"", {}, rows, self._backlog.done)
         made, threads.done = sorted(threads.done, key=end_of), []
-        return RingState(b"".join(made), threads.pending(time.monotonic_ns()), (), -1)
+        return RingState(b"".join(made), threads.pending(time.monotonic_ns()), (), self._backlog.done)
 
     def _load(self) -> None:
-        from qtrace.capture.perf_backlog import Backlog, LastSeen
+        from qtrace.capture.perf_last_seen import LastSeen
         from qtrace.tracefile.rings import Pairing
 
-        self._tools = _Tools(Pairing(self._machine), Backlog(), LastSeen())
+        tools = _Tools(Pairing(self._machine), LastSeen())
+        with self._take_lock:
+            for take in self._backlog.takes:
+                self._see(take, tools.last_seen)
+            self._tools = tools
         self._is_loaded.set()
 
     def _loaded(self) -> _Tools:
@@ -367,10 +374,6 @@ class Collector(threading.Thread):
     @property
     def _pairing(self) -> Pairing:
         return self._loaded().pairing
-
-    @property
-    def _backlog(self) -> Backlog:
-        return self._loaded().backlog
 
     @property
     def _last_seen(self) -> LastSeen:
@@ -397,18 +400,18 @@ class Collector(threading.Thread):
         before, self._taken_ns = self._taken_ns, now  # every ring was read after this time
         contents = [(kind, raw) for kind, raw in contents if raw]
         self._is_busy(sum(len(raw) for _, raw in contents), now, now - before)
-        if self._tools is None:
-            self._early.append((now, contents))
-            return
-        for then, some in _all_of(self._early):
-            self._add(then, some)
-        if contents or not (self._backlog.takes or self._busy):
-            self._add(now, contents)
+        if contents or not (self._tools is None or self._backlog.takes or self._busy):
+            take = self._backlog.add(now, contents)
+            self.entered += sum(len(raw) for kind, raw in contents if kind == "enter") // ENTER_BYTES
+            if self._tools is not None:
+                self._see(take, self._tools.last_seen)
 
-    def _add(self, now: int, contents: list[tuple[str, bytes]]) -> None:
-        take = self._backlog.add(now, contents)
-        self.entered += sum(len(raw) for kind, raw in contents if kind == "enter") // ENTER_BYTES
-        self._last_seen.see(self._records(take.contents(), "enter"), self._records(take.contents(), "exit"))
+    @staticmethod
+    def _see(take: Take, last_seen: LastSeen) -> None:
+        from qtrace.capture.perf_last_seen import records_in
+
+        contents = take.contents()
+        last_seen.see(records_in(contents, "enter")[0], records_in(contents, "exit")[0])
 
     def _by_kind(self) -> tuple[tuple[str, tuple[Ring, ...] | tuple[BpfRing, ...]], ...]:
         return ("enter", self._rings.enters), ("exit", self._rings.exits)
@@ -481,16 +484,11 @@ class Collector(threading.Thread):
             self._look_into_open_calls(time.monotonic_ns())
         self._done_ns = min(horizon, self._taken_ns)
 
-    def _records(self, contents: list[tuple[str, bytes]], kind: str) -> list[Array]:
-        from qtrace.capture.perf_backlog import records_in
-
-        return records_in(contents, kind)[0]
-
     def _calls_of(self, contents: list[tuple[str, bytes]], horizon: int) -> bytes:
         """Return the calls that have ended until then, packed, in the order of their ends."""
         import numpy as np
 
-        from qtrace.capture.perf_backlog import records_in
+        from qtrace.capture.perf_last_seen import records_in
 
         enters, lost = records_in(contents, "enter")
         if lost:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qtrace.capture.perf_backlog import LAYOUTS
+from qtrace.capture.perf_last_seen import LAYOUTS
 from qtrace.tracefile.rings import records_of
 
 if TYPE_CHECKING:

@@ -69,7 +69,7 @@ def test_a_busy_queue_is_recorded_without_loss(busy: Path) -> None:
     assert int((hot & (calls["nr"] == number_of("write", Architecture.X86_64))).sum()) >= MESSAGES
     assert int((hot & (calls["nr"] == number_of("read", Architecture.X86_64))).sum()) >= 2 * (MESSAGES - 3)
     names = {NAMES[int(number)].name for number in np.unique(calls["nr"][~hot])}
-    assert {"clone", "pipe2", "close", "execve"} <= names
+    assert {"exit_group", "pipe2", "close", "execve"} <= names
     assert not [name for name in names if Trait.HOT in by_name()[name].traits], "a frequent call stopped"
 
 
