@@ -106,8 +106,9 @@ static struct sigaction before[SIGNALS];
 /* Return what tells one build's layout from another's. */
 uint64_t hot_stops_layout(void)
 {
-    return (uint64_t)offsetof(struct shared, ring) << 44 | (uint64_t)offsetof(struct shared, threads) << 24
-        | (sizeof(struct known) << 8 | sizeof(struct thread)) ^ (uint64_t)WAITS_FOR << 60;
+    uint64_t sizes = (uint64_t)offsetof(struct shared, ring) << 44 | (uint64_t)offsetof(struct shared, threads) << 24
+        | sizeof(struct known) << 8 | sizeof(struct thread);
+    return sizes ^ (uint64_t)WAITS_FOR << 60;
 }
 
 static void note(int number, siginfo_t *info, void *context)
