@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import resource
 import signal
@@ -423,8 +422,7 @@ class _Recording:
     ) -> None:
         if self.options.redact and detail:
             detail = {key: fact for key, fact in detail.items() if key not in ("argv", "exe")}
-        text = json.dumps(detail) if detail else None
-        self.writer.add_row("lifecycle", (time_ns, pid, tid, event, value, text))
+        self.writer.add_row("lifecycle", (time_ns, pid, tid, event, value, detail or None))
 
     def run(self, argv: Sequence[str], begin: Callable[[int], None]) -> Recorded:
         """Trace until nobody is left.

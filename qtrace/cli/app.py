@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -80,6 +81,7 @@ def _record_at_once(words: list[str]) -> None:
 
     options = plain.understood(words)
     if options is not None:
+        gc.set_threshold(_RARELY)
         from qtrace.cli import recording
 
         try:
@@ -88,6 +90,9 @@ def _record_at_once(words: list[str]) -> None:
             sys.exit(128 + signal.SIGINT)  # as Typer does
 
 
+_RARELY = 100_000
+"""So many objects more than before lie between two looks for garbage: loading modules makes none, and looking takes
+2 ms of it, and a recording makes next to none."""
 _LOOK_ON = {"cProfile", "profile", "pdb", "trace"}
 """Modules that run a program, and have something to say when it is over."""
 

@@ -251,7 +251,7 @@ class TraceWriter:
         self._rows.extend([(table, row) for row in rows])
 
     def add_row(self, table: str, row: Sequence[object]) -> None:
-        """Add one row to an ordinary table."""
+        """Add one row to an ordinary table; a dictionary at its end is stored as JSON, which is made at the commit."""
         self._rows.append((table, row))
 
     def set_meta(self, **facts: object) -> None:
@@ -380,6 +380,8 @@ class TraceWriter:
         database.executemany("INSERT OR REPLACE INTO rings VALUES (?,?,?,?)", rings.parts)
         by_table: dict[str, list[Sequence[object]]] = {}
         for name, row in rows:
+            if isinstance(row[-1], dict):
+                row = (*row[:-1], json.dumps(row[-1]))
             by_table.setdefault(name, []).append(row)
         for name, some in by_table.items():
             marks = ",".join("?" * len(some[0]))
