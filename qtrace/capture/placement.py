@@ -110,7 +110,7 @@ class Placement:
         """Whether tracer and tracees are on one CPU."""
         return self.together or len(self._usual) < 2
 
-    def begin(self, pid: int, stops_often: bool) -> None:
+    def begin(self, pid: int, stops_often: bool = True) -> None:
         """Put a program that is about to be started beside the loop, whose thread this is, if its start stops often."""
         if self._mode != "free":
             self._shares([(pid, pid)], 1)

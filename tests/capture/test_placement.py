@@ -99,6 +99,25 @@ def test_who_has_parted_shares_a_cpu_again_with_the_next_frequent_stops(placemen
     assert os.sched_getaffinity(sleeper) == USUAL
 
 
+def test_a_start_with_many_stops_brings_nobody_together_but_short_lives_do(placement: Placement, sleeper: int) -> None:
+    """Where few calls stop a program begins apart: many stops at first are its start, ends of processes go on."""
+    threads, stops = [(sleeper, sleeper)], Stops()
+    placement.begin(sleeper, stops_often=False)
+    assert not placement.together
+    placement.tick(stops.at(FREQUENT), threads, ended=2)
+    assert not placement.together
+    placement.tick(stops.count + FREQUENT, threads, ended=20)
+    assert placement.together
+
+
+def test_of_threads_that_are_new_nothing_is_known(placement: Placement, pair: list[tuple[int, int]]) -> None:
+    """They may all compute: what they do is looked at before they are put on one CPU."""
+    stops = Stops()
+    placement.tick(stops.at(FREQUENT), pair[:1])
+    placement.tick(stops.at(FREQUENT), [*pair, (os.getpid(), threading.get_native_id())])
+    assert not placement.together
+
+
 def test_one_that_is_busy_alone_stays_beside_the_tracer(
     placement: Placement, pair: list[tuple[int, int]], sleeper: int
 ) -> None:

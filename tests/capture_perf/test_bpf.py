@@ -108,6 +108,35 @@ def test_only_who_is_followed_is_recorded(rings: bpf_rings.BpfRings) -> None:
     assert enters["args"][:, 2].tolist() == exits["ret"].tolist() == list(range(10, 20))
 
 
+def test_who_has_made_a_call_is_known_without_the_records(rings: bpf_rings.BpfRings) -> None:
+    """A child that ends at once has made none, one that reads has, and futex is told from the others."""
+
+    def marks(action: str) -> tuple[bool, bool]:
+        waits, go = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.read(waits, 1)
+            os._exit(1)
+        marks = rings.has_called(pid)  # whoever had this number, or one 65,536 away, may have left one
+        rings.follow(pid, action != "nothing")
+        os.write(go, b"g")
+        os.waitpid(pid, 0)
+        rings.follow(pid, False)
+        for fd in (waits, go):
+            os.close(fd)
+        assert marks == (False, False)
+        return rings.has_called(pid)
+
+    assert marks("nothing") == (False, False)
+    assert marks("read")[0]
+    program = "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire(timeout=0.01)"
+    child = subprocess.Popen([sys.executable, "-c", f"input(); {program}"], stdin=subprocess.PIPE)
+    rings.follow(child.pid, True)
+    child.communicate(b"\n", timeout=60)
+    rings.follow(child.pid, False)
+    assert rings.has_called(child.pid) == (True, True)
+
+
 def test_the_kernel_takes_programs_for_very_many_cpus() -> None:
     """The search for a CPU's ring is verified for a thousand of them."""
     followed, marks = bpf.new_words(FOLLOWED_WORDS), bpf.new_words(2 * MARKS // 8)

@@ -79,6 +79,18 @@ def test_at_full_speed_a_killed_tracer_lacks_at_most_the_last_second(tmp_path: P
     assert waiting, "calls had been made of all at once: nothing of what this is about was tried"
 
 
+def test_what_a_program_did_at_first_is_stored_before_anything_can_be_made_of_it(tmp_path: Path) -> None:
+    """The tracer dies before it has loaded what makes calls of records: the reader makes them."""
+    killed_ns = killed_after(tmp_path, 0.75)
+    with TraceReader(tmp_path / "run.qtrace") as reader:
+        found = numbers(reader)
+        assert reader.damage == ""
+        assert "complete" not in reader.meta
+        assert reader.end_ns <= killed_ns
+    assert len(found) == 2
+    assert all(some[0] == 0 for some in found), "the first call is missing"
+
+
 def test_what_was_taken_and_not_yet_made_calls_of_is_so_at_the_end(tmp_path: Path) -> None:
     """The same program, ended in order: no part of the rings is left, and the file has no room for any."""
     recording = tmp_path / "run.qtrace"

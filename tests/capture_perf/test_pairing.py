@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qtrace.model.records import CallFlag
 from qtrace.model.syscalls import Architecture, number_of
 from qtrace.tracefile.rings import ENTER, EXIT, Array, Pairing, records_of
-from qtrace.tracefile.threads import End
+from qtrace.tracefile.threads import End, calls_of_few
 
 RESTART_SYSCALL = 219
 READ, FUTEX = 0, 202
@@ -200,6 +200,44 @@ def test_any_cut_and_any_cpu_gives_the_same_calls(
         ]
     assert sorted(found) == _Machine().run(rows)
     assert pairing.unpaired == 0
+
+
+@settings(deadline=None, max_examples=300)
+@given(histories(), st.lists(st.integers(0, 2), min_size=60, max_size=60), st.lists(st.integers(1, 70), max_size=2))
+def test_without_numpy_the_calls_are_the_same(
+    rows: list[tuple[int, int, int, int, int]], cpus: list[int], ends: list[int]
+) -> None:
+    """Of a program that is over, one by one: what has ended, what has not, and what is missing its other half."""
+    spread = list(zip(rows, cpus, strict=False))[len(ends) :]  # something is missing where threads end, too
+    died = [End(time, tid, True) for tid, time in enumerate(ends, 1)]
+    contents = []
+    for cpu in range(3):
+        contents.append(
+            ("enter", b"".join(enter(*row[:2], row[3], 5) for row, at in spread if (at, row[2]) == (cpu, 0)))
+        )
+        contents.append(("exit", b"".join(leave(*row[:2], *row[3:]) for row, at in spread if (at, row[2]) == (cpu, 1))))
+    pairing = Pairing(Architecture.X86_64)
+    pieces = [[piece for what, raw in contents if what == kind for piece in records_of(raw, layout)[0]]
+              for kind, layout in (("enter", ENTER), ("exit", EXIT))]  # fmt: skip
+    bulk, entered = pairing.calls(*pieces, died, 1_000)
+    few = calls_of_few(contents, died, Architecture.X86_64)
+    assert few is not None
+    threads, entries = few
+    assert sorted(threads.done) == sorted(call.tobytes() for call in bulk)
+    assert threads.pending(99) == pairing.pending(99)
+    assert threads.unpaired == pairing.unpaired
+    assert sorted((time, tid) for time, _, tid, _ in entries) == sorted(
+        zip(entered["time"], entered["tid"], strict=True)
+    )
+
+
+def test_without_numpy_nothing_is_made_of_what_tells_of_losses() -> None:
+    """A record that is none of a call has to be understood, which the other way does."""
+    assert calls_of_few([("enter", enter(1, 1, READ))], [], Architecture.X86_64) is not None
+    assert calls_of_few([("enter", enter(1, 1, READ) + lost(3))], [], Architecture.X86_64) is None
+    damaged = bytearray(enter(1, 1, READ))
+    damaged[0] = 7
+    assert calls_of_few([("enter", bytes(damaged))], [], Architecture.X86_64) is None
 
 
 def _pieces(rows: list[tuple[tuple[int, int, int, int, int], int]], kind: int) -> list[Array]:
