@@ -303,15 +303,16 @@ class Collector(threading.Thread):
         What it does meanwhile stays in the rings while there is room, since a copy has to be made at its cost.
         """
         begun = time.monotonic_ns()
-        idle = 0
+        idle = came = 0
         while not self._over:
             self._wait(poll)
+            before, came = came, self._come_bytes()
             if not self._rings.have_room():
                 with self._take_lock:
                     self._take()
             spent = time.monotonic_ns() - begun
-            if spent < _LATEST_FOR_FEW_NS and self._are_few():
-                continue
+            if came != before and spent < _LATEST_FOR_FEW_NS and self._are_few():
+                continue  # one that waits has time enough, and its waits are looked at
             # Of a busy program all threads may wait for a moment: twice in succession they hardly do.
             idle = idle + 1 if procfs.has_idle_cpu() else 0
             if spent > _LATEST_LOAD_NS or (spent > _BEGINNING_NS and idle > 1):
@@ -319,8 +320,11 @@ class Collector(threading.Thread):
 
     def _are_few(self) -> bool:
         """Whether calls can be made of all that has come without NumPy, if the program ends now."""
-        waiting = sum(ring.waiting_bytes() for ring in self._rings)
-        return not self._attached and self._backlog.size + waiting <= _FEW_RAW_BYTES
+        return not self._attached and self._come_bytes() <= _FEW_RAW_BYTES
+
+    def _come_bytes(self) -> int:
+        """Return how much waits, in the rings and out of them."""
+        return self._backlog.size + sum(ring.waiting_bytes() for ring in self._rings)
 
     def _makes_calls_of_few(self) -> bool:
         """Make calls of all that has come if it is little, and nothing is missing; whether that was done."""

@@ -7,6 +7,7 @@ import resource
 import stat
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -247,6 +248,17 @@ def test_a_program_that_cannot_start_leaves_all_as_it_was(
     refused(record(output, *argv, options=("-f",) if overwrite else ()), words)
     assert sorted(tmp_path.iterdir()) == before
     assert not overwrite or output.read_text() == "an older one"
+
+
+@pytest.mark.parametrize("comment", [b"", b"a long one " * 5_000])
+def test_an_archive_with_a_main_module_is_a_program(comment: bytes, tmp_path: Path) -> None:
+    """As `python archive` runs it, whatever it is called, and whatever comment it ends with."""
+    archive = tmp_path / "program"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("__main__.py", "print('from the archive')")
+        made.comment = comment
+    done = record(tmp_path / "run.qtrace", str(archive))
+    assert (done.status, done.stdout) == (0, "from the archive\n")
 
 
 BAD_OPTIONS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from tests.support.engines import needs_perf, prefix
 
 HEAVY = {"typer", "rich", "pandas", "plotly", "pyarrow", "ptrace", "logging", "subprocess", "socket"}
 """Not needed at all."""
-SLOW = {"dataclasses", "inspect", "ast", "typing", "pathlib", "urllib.parse", "shutil", "numpy"}
+SLOW = {"dataclasses", "inspect", "ast", "typing", "pathlib", "urllib.parse", "shutil", "zipfile", "numpy"}
 """Of the standard library what takes 2 to 10 ms, and NumPy."""
 OTHERS = {"qtrace.capture.snapshot", "qtrace.capture.attach", "qtrace.capture.doctor", "qtrace.analyse.explain"}
 """Ours that are for other purposes."""
@@ -25,7 +26,7 @@ def _loaded(*words: str, before: tuple[str, ...] = ()) -> set[str]:
 
 
 def _recorded(engine: str, folder: Path) -> set[str]:
-    words = ["record", "-q", "--engine", engine, "-o", str(folder / "a.qtrace"), "--", "true"]
+    words = ["record", "-q", "--engine", engine, "-o", str(folder / "a.qtrace"), "--", shutil.which("true") or ""]
     return _loaded("-m", "qtrace", *words, before=(prefix() or ()) if engine == "perf" else ())
 
 
