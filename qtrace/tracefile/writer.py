@@ -34,6 +34,8 @@ FLUSH_SECONDS = 0.3
 _REST_SECONDS = 0.05
 """Between two commits, where one takes as long as that."""
 BLOCK_CALLS = 20_000
+_FITTING_CALLS = 2_000
+"""Pieces in which calls are stored where the disk is full."""
 COLUMNS_FROM = 2_000
 """Smaller blocks are stored row by row: there is little to gain."""
 NUMPY_FROM = 100_000
@@ -278,8 +280,33 @@ class TraceWriter:
             except sqlite3.Error as error:
                 self.calls_written, self.bytes_written = before
                 self._late_facts |= meta
-                self._late_calls += len(calls) // CALL_BYTES
+                stored = self._store_what_fits(calls, rows)
+                self._late_calls += len(calls) // CALL_BYTES - stored
                 self._fail(error)
+
+    def _store_what_fits(self, calls: bytes, rows: list[tuple[str, Sequence[object]]]) -> int:
+        """Commit, of what could not be committed as a whole, the rows, and calls piece by piece; return how many calls.
+
+        Not where parts of the rings are stored: calls may be made of those, too.
+        """
+        before, piece = self.calls_written, _FITTING_CALLS * CALL_BYTES
+        with contextlib.suppress(sqlite3.Error):
+            self._roll_back()
+            if self._database.execute("SELECT count(*) FROM rings").fetchone()[0]:
+                return 0
+            self._commit(b"", {}, rows, {}, NO_RINGS)
+            for start in range(0, len(calls), piece):
+                known = self.calls_written, self.bytes_written
+                try:
+                    self._commit(calls[start : start + piece], {}, [], {}, NO_RINGS)
+                except sqlite3.Error:
+                    self.calls_written, self.bytes_written = known
+                    break
+        return self.calls_written - before
+
+    def _roll_back(self) -> None:
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
 
     def _taken_calls(self) -> tuple[bytes, dict[int, bytes]]:
         """Take the ended calls, and those in progress, as of one moment.
@@ -340,8 +367,7 @@ class TraceWriter:
             self.failure = "the limit on the size of files is reached (ulimit -f)"
         self._failed_ns = time.monotonic_ns()
         with contextlib.suppress(sqlite3.Error):
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
+            self._roll_back()
             # From here on nothing may grow: pages come out of the reserve, and the journal is kept in memory.
             self._database.execute("PRAGMA journal_mode=MEMORY")
             self._database.execute("BEGIN IMMEDIATE")
