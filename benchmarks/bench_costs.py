@@ -71,11 +71,11 @@ LIMITS = """
 What limits 300 short-lived processes: the work itself takes two thirds of what it takes under strace (seven stops a
 process with ptrace, five with perf, 0.1 ms of the tracer); what is left is start and end, 0.05 s with ptrace and 0.07
 with perf, where strace needs 0.01. The interpreter is 11 ms of it, modules 23, BPF's rings 8. Where strace is slow the
-two are quicker, where it is quick (0.17 s) they are 0.02 to 0.04 s behind. Start and end took 0.17 s once: a plain command line
-is understood without Typer (25 ms), the classes that every recording makes need no `dataclasses` (15), python-ptrace is
-loaded when registers are read (12), nor are typing, pathlib, shutil (10) and zipfile (7) loaded, nobody looks through
-all of /proc for tracees where there are none (15 to 20), garbage is not looked for (2), and the interpreter is not
-taken apart (2). With perf it was 0.49 s, and 0.14 lately: nothing waits until the kernel has taken a tracepoint out of
+two are quicker, where it is quick (0.17 s) they are 0.02 to 0.04 s behind. Start and end took 0.17 s once: a plain
+command line is understood without Typer (25 ms), the classes that every recording makes need no `dataclasses` (15),
+python-ptrace is loaded when registers are read (12), nor are typing, pathlib, shutil (10) and zipfile (7) loaded,
+nobody looks through all of /proc for tracees where there are none (15 to 20), garbage is not looked for (2), and the
+interpreter is not taken apart (2). With perf it was 0.49 s, and 0.14 lately: nothing waits until the kernel has taken a tracepoint out of
 use (30 ms each), whether perf is there is asked without opening an event (20), and of a program that is over at once
 calls are made without NumPy (50). A process's descriptors and mappings are looked at before its end only if it made a
 call that comes through the rings (0.2 ms): a byte that BPF sets says so. What makes a process comes through them, too.
