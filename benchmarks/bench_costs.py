@@ -75,10 +75,11 @@ two are quicker, where it is quick (0.17 s) they are 0.02 to 0.04 s behind. Star
 command line is understood without Typer (25 ms), the classes that every recording makes need no `dataclasses` (15),
 python-ptrace is loaded when registers are read (12), nor are typing, pathlib, shutil (10) and zipfile (7) loaded,
 nobody looks through all of /proc for tracees where there are none (15 to 20), garbage is not looked for (2), and the
-interpreter is not taken apart (2). With perf it was 0.49 s, and 0.14 lately: nothing waits until the kernel has taken a tracepoint out of
-use (30 ms each), whether perf is there is asked without opening an event (20), and of a program that is over at once
-calls are made without NumPy (50). A process's descriptors and mappings are looked at before its end only if it made a
-call that comes through the rings (0.2 ms): a byte that BPF sets says so. What makes a process comes through them, too.
+interpreter is not taken apart (2). With perf it was 0.49 s, and 0.14 lately: nothing waits until the kernel has taken
+a tracepoint out of use (30 ms each), whether perf is there is asked without opening an event (20), and of a program
+that is over at once calls are made without NumPy (50). A process's descriptors and mappings are looked at before its
+end only if it made a call that comes through the rings (0.2 ms): a byte that BPF sets says so. What makes a process
+comes through them, too.
 
 What limits two processes that compute is start and end. The looks of the hang watch took 0.15 s of CPU time for the
 first, which loads the analysis, and 0.07 for each later one, two in ten seconds: 1.03 to 1.05 of untraced. Of a
